@@ -1,0 +1,166 @@
+"""The frozen records that travel between stages.
+
+Each stage takes records and returns records. Tables (clips, probabilities) are pandas frames on disk as Parquet; the
+records name them by path and content hash. Nothing here holds a tensor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["stop", "warn"]
+Split = Literal["train", "validation", "test", "aside"]
+VerdictName = Literal["promote", "register", "reject", "inconclusive", "not evaluated"]
+
+GROUP_PREFIX = "group_"
+"""Manifest columns of this prefix are groups: `group_speaker`, `group_accent` ..."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetVersion(Record):
+    """One version of the dataset, as `data.dvc` names it."""
+
+    md5: str = Field(description="DVC's hash of the folder data/, as in data.dvc")
+    manifest_path: Path
+    clips: int
+    quarantined: int
+
+
+class Quarantined(Record):
+    """One recording that was left out, and why."""
+
+    path: str
+    reason: str = Field(description="a slug, such as 'silent' or 'decode-failed'")
+    detail: str
+    label: str | None = None
+
+
+class AddResult(Record):
+    """What one `tenuto data add` did."""
+
+    added: int
+    unchanged: int
+    quarantined: tuple[Quarantined, ...]
+    md5: str
+
+
+class Finding(Record):
+    """What one expectation found."""
+
+    expectation: str = Field(description="its name in expectations.yaml")
+    severity: Severity
+    success: bool
+    summary: str = Field(description="one sentence with the figures")
+    action: str = Field(default="", description="what the flow will do about it; empty when it passed")
+    clips: tuple[str, ...] = Field(default=(), description="offending clip ids, at most 50")
+    groups: tuple[str, ...] = Field(default=(), description="offending classes or groups, 'label=seven', 'speaker=ann'")
+    observed: dict[str, Any] = Field(default_factory=dict)
+
+
+class ValidationReport(Record):
+    """Every expectation with its verdict."""
+
+    findings: tuple[Finding, ...]
+    data_docs: Path | None = None
+
+    @property
+    def stops(self) -> tuple[Finding, ...]:
+        """The failed findings that end the run."""
+        return tuple(f for f in self.findings if not f.success and f.severity == "stop")
+
+
+class Checkpoint(Record):
+    """A model folder in the transformers layout: weights, config, label map and the one preprocessing."""
+
+    path: Path
+    sha256: str = Field(description="over the folder's files in name order")
+    backbone: str
+    backbone_revision: str
+    preprocessing: str = Field(description="hash of the preprocessing that goes with the weights")
+    labels: tuple[str, ...]
+    trainable_parameters: int
+    seconds: float = Field(description="training time")
+
+
+class Interval(Record):
+    """A point value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int = Field(description="clips")
+    groups: int = Field(description="groups that were resampled; equals n when clips were")
+
+
+class Evaluation(Record):
+    """What the models of one run scored on the same test clips.
+
+    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, model
+    (candidate, baseline, champion, majority), predicted, and one column `p_<label>` per class, in [0, 1].
+    """
+
+    probabilities_path: Path
+    labels: tuple[str, ...]
+    metrics: dict[str, dict[str, float]] = Field(
+        description="per model: macro_f1, accuracy, balanced_accuracy, expected_calibration_error ..."
+    )
+    per_class: dict[str, dict[str, dict[str, float]]] = Field(
+        description="per model, per label: precision, recall, f1, support"
+    )
+    per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(
+        description="per model, per group name, per group value: macro_f1, accuracy, recall, support"
+    )
+    gaps: dict[str, dict[str, dict[str, float]]] = Field(
+        description="per model, per group name: largest minus smallest, per metric"
+    )
+    confusion: dict[str, list[list[int]]] = Field(description="per model: rows truth, columns prediction")
+    noise: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="per model, per added-noise level ('clean', '20 dB', ...): macro recall"
+    )
+    intervals: dict[str, Interval] = Field(default_factory=dict, description="per model: macro_f1 with its interval")
+
+
+class RuleResult(Record):
+    """How one promotion rule came out."""
+
+    rule: str
+    outcome: Literal["pass", "fail", "inconclusive", "not evaluated", "not applicable"]
+    severity: Literal["reject", "hold"]
+    reason: str = Field(description="one sentence with the figures")
+    observed: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+
+
+class Verdict(Record):
+    """The decision of the gate, with a reason per rule."""
+
+    verdict: VerdictName
+    reasons: tuple[str, ...]
+    rules: tuple[RuleResult, ...]
+    policy_sha256: str = ""
+
+
+class RegisteredModel(Record):
+    """A version in the MLflow registry and the aliases that point at it."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+
+
+class CodeVersion(Record):
+    """The git commit that ran, and the files that differ from it."""
+
+    commit: str | None
+    branch: str | None
+    dirty_files: tuple[str, ...] = ()

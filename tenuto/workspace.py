@@ -1,0 +1,106 @@
+"""Where everything of one workspace lies.
+
+A workspace is a folder with a `params.yaml`. Every command works in the workspace it is called from, from any folder
+inside it. All state that git does not hold is under `.tenuto/`, so that removing that folder forgets runs and caches
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenuto.errors import WorkspaceError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one workspace; creates nothing."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The workspace that holds `start` (default: the current folder).
+
+        Raises WorkspaceError when no params.yaml is found there or in any folder above.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "params.yaml").is_file():
+                return cls(folder)
+        raise WorkspaceError(
+            f"{here} is not in a Tenuto workspace: no params.yaml there or in a folder above. "
+            "Make one with `tenuto init DIR`, then run the command inside it."
+        )
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def expectations(self) -> Path:
+        return self.root / "expectations.yaml"
+
+    @property
+    def promotion(self) -> Path:
+        return self.root / "mlflow" / "promotion.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def manifest(self) -> Path:
+        return self.data / "manifest.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.data / "quarantine.parquet"
+
+    @property
+    def data_dvc(self) -> Path:
+        return self.root / "data.dvc"
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".tenuto"
+
+    @property
+    def cache(self) -> Path:
+        """Per-clip facts and embeddings, one folder per kind; safe to delete."""
+        return self.state / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Finished trainings, one folder per hash of their inputs; safe to delete."""
+        return self.state / "checkpoints"
+
+    @property
+    def reports(self) -> Path:
+        return self.state / "reports"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.state / "data-docs"
+
+    @property
+    def prefect_home(self) -> Path:
+        return self.state / "prefect"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.state / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.state / "mlartifacts"
+
+    @property
+    def servers(self) -> Path:
+        """JSON with the addresses and process ids of servers started by `tenuto up`."""
+        return self.state / "servers.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
