@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,6 +21,12 @@ from tenuto.errors import SettingsError
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _names(value: Any) -> Any:
+    """One name or a list of them as text, since YAML reads `site: 3` as a number."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(item) if isinstance(item, int | float) else item for item in items)
 
 
 class Section(BaseModel):
@@ -34,9 +40,12 @@ class DataSettings(Section):
 
     min_duration_seconds: float = Field(default=0.05, gt=0)
     max_duration_seconds: float = Field(default=600.0, gt=0)
-    silence_dbfs: float = Field(default=-70.0, le=0, description="a clip whose loudest sample is below is silent")
+    silence_dbfs: float = Field(
+        default=-70.0, le=0, description="a clip whose loudest sample is below is silent"
+    )
     on_quarantine: Literal["go on", "stop"] = Field(
-        default="go on", description="stop: a run over a dataset with quarantined recordings ends with a verdict"
+        default="go on",
+        description="stop: a run over a dataset with quarantined recordings ends with a verdict",
     )
     upload: bool = Field(default=True, description="`data add` also pushes to the default DVC remote")
 
@@ -45,11 +54,12 @@ class SplitSettings(Section):
     """How clips are divided; whole groups stay together."""
 
     group: str | None = Field(
-        default="auto", description="a group column, 'auto' (speaker, recording or site when there is one), or null"
+        default="auto",
+        description="a group column, 'auto' (speaker, recording or site when there is one), or null",
     )
     validation: Fraction = 0.15
     test: Fraction = 0.2
-    hold_out: dict[str, tuple[str, ...]] = Field(
+    hold_out: dict[str, Annotated[tuple[str, ...], BeforeValidator(_names)]] = Field(
         default_factory=dict, description="the test set by name: {speaker: [ann, ben]}"
     )
     seed: int = 0
@@ -59,7 +69,8 @@ class AugmentSettings(Section):
     """Which changes a training clip may undergo. Each has its probability; 0 switches it off."""
 
     fill: Fraction | Literal[0, 1] = Field(
-        default=1, description="rare classes are filled with augmented clips up to this share of the largest class"
+        default=1,
+        description="rare classes are filled with augmented clips up to this share of the largest class",
     )
     max_copies: int = Field(default=20, ge=1, description="at most so many augmented clips of one clip")
     noise: float = Field(default=0.5, ge=0, le=1)
@@ -91,7 +102,9 @@ class FinetuneSettings(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     unfreeze: Literal["all", "head"] = "all"
-    max_clip_seconds: float = Field(default=10.0, gt=0, description="longer clips are cut around their centre")
+    max_clip_seconds: float = Field(
+        default=10.0, gt=0, description="longer clips are cut around their centre"
+    )
 
 
 class EvaluateSettings(Section):
@@ -111,7 +124,9 @@ class Params(Section):
         default="speech-embedding",
         description="'speech-embedding' (embedded), a transformers hub id, or a checkpoint folder",
     )
-    backbone_revision: str = Field(default="main", description="hub revision; pin a commit for repeatable runs")
+    backbone_revision: str = Field(
+        default="main", description="hub revision; pin a commit for repeatable runs"
+    )
     seed: int = 0
     threads: int = Field(default=2, ge=1, description="torch threads")
     data: DataSettings = DataSettings()
@@ -119,7 +134,9 @@ class Params(Section):
     augment: AugmentSettings = AugmentSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
+    tracking_uri: str | None = Field(
+        default=None, description="an MLflow server; null is the workspace's own"
+    )
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -138,7 +155,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}); `tenuto init DIR` makes one.") from error
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); `tenuto init DIR` makes one."
+        ) from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
@@ -153,7 +172,9 @@ def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(model, source, problem) for problem in error.errors())) from None
+        raise SettingsError(
+            "\n".join(_explain(model, source, problem) for problem in error.errors())
+        ) from None
 
 
 def _explain(model: type[BaseModel], source: str, problem: Any) -> str:
@@ -171,7 +192,9 @@ def _explain(model: type[BaseModel], source: str, problem: Any) -> str:
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
             return []
         model = field.annotation
     return sorted(model.model_fields)

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+
+from tenuto.errors import WorkspaceError
+from tenuto.workspace import Workspace
+
+
+def test_a_workspace_is_found_from_any_folder_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("name: digits\n")
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    assert Workspace.find(inside).root == tmp_path.resolve()
+
+
+def test_outside_a_workspace_the_error_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="tenuto init DIR"):
+        Workspace.find(tmp_path)
+
+
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("name: digits\n")
+    workspace = Workspace.find(tmp_path)
+    assert not any(p.exists() for p in (workspace.state, workspace.data, workspace.cache))
