@@ -1,14 +1,14 @@
 """The errors that Tenuto raises on purpose.
 
-    TenutoError                 what came, what was wanted, what to do; the command line prints it without a traceback
-    |-- SettingsError           params.yaml, expectations.yaml, promotion.yaml or --set
-    |-- WorkspaceError          not a workspace, or one that is in use or incomplete
-    |-- SourceError             a source of recordings that cannot be read at all
-    |-- ClipError               one recording that cannot be used; carries the quarantine reason
-    |-- DatasetError            data.dvc, the manifest or the bytes they name
-    |-- BackboneError           a backbone that cannot be loaded or does not fit the data
-    |-- TrainingError           too few clips or classes to train or to evaluate
-    `-- ServerError             a Prefect or MLflow server that does not answer
+TenutoError                 what came, what was wanted, what to do; the command line prints it without a traceback
+|-- SettingsError           params.yaml, expectations.yaml, promotion.yaml or --set
+|-- WorkspaceError          not a workspace, or one that is in use or incomplete
+|-- SourceError             a source of recordings that cannot be read at all
+|-- ClipError               one recording that cannot be used; carries the quarantine reason
+|-- DatasetError            data.dvc, the manifest or the bytes they name
+|-- BackboneError           a backbone that cannot be loaded or does not fit the data
+|-- TrainingError           too few clips or classes to train or to evaluate
+`-- ServerError             a Prefect or MLflow server that does not answer
 """
 
 

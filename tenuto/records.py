@@ -61,9 +61,7 @@ class Finding(Record):
     summary: str = Field(description="one sentence with the figures")
     action: str = Field(default="", description="what the flow will do about it; empty when it passed")
     clips: tuple[str, ...] = Field(default=(), description="offending clip ids, at most 50")
-    groups: tuple[str, ...] = Field(
-        default=(), description="offending classes or groups, 'label=seven', 'speaker=ann'"
-    )
+    groups: tuple[str, ...] = Field(default=(), description="offending classes or groups, 'label=seven', 'speaker=ann'")
     observed: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -128,9 +126,7 @@ class Evaluation(Record):
         default_factory=dict,
         description="per model, per added-noise level ('clean', '20 dB', ...): macro recall",
     )
-    intervals: dict[str, Interval] = Field(
-        default_factory=dict, description="per model: macro_f1 with its interval"
-    )
+    intervals: dict[str, Interval] = Field(default_factory=dict, description="per model: macro_f1 with its interval")
 
 
 class RuleResult(Record):

@@ -40,9 +40,7 @@ class DataSettings(Section):
 
     min_duration_seconds: float = Field(default=0.05, gt=0)
     max_duration_seconds: float = Field(default=600.0, gt=0)
-    silence_dbfs: float = Field(
-        default=-70.0, le=0, description="a clip whose loudest sample is below is silent"
-    )
+    silence_dbfs: float = Field(default=-70.0, le=0, description="a clip whose loudest sample is below is silent")
     on_quarantine: Literal["go on", "stop"] = Field(
         default="go on",
         description="stop: a run over a dataset with quarantined recordings ends with a verdict",
@@ -102,9 +100,7 @@ class FinetuneSettings(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     unfreeze: Literal["all", "head"] = "all"
-    max_clip_seconds: float = Field(
-        default=10.0, gt=0, description="longer clips are cut around their centre"
-    )
+    max_clip_seconds: float = Field(default=10.0, gt=0, description="longer clips are cut around their centre")
 
 
 class EvaluateSettings(Section):
@@ -124,9 +120,7 @@ class Params(Section):
         default="speech-embedding",
         description="'speech-embedding' (embedded), a transformers hub id, or a checkpoint folder",
     )
-    backbone_revision: str = Field(
-        default="main", description="hub revision; pin a commit for repeatable runs"
-    )
+    backbone_revision: str = Field(default="main", description="hub revision; pin a commit for repeatable runs")
     seed: int = 0
     threads: int = Field(default=2, ge=1, description="torch threads")
     data: DataSettings = DataSettings()
@@ -134,9 +128,7 @@ class Params(Section):
     augment: AugmentSettings = AugmentSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    tracking_uri: str | None = Field(
-        default=None, description="an MLflow server; null is the workspace's own"
-    )
+    tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -155,9 +147,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error.strerror}); `tenuto init DIR` makes one."
-        ) from error
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); `tenuto init DIR` makes one.") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
@@ -172,9 +162,7 @@ def validated(model: type[_Model], values: dict[str, Any], source: str) -> _Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(
-            "\n".join(_explain(model, source, problem) for problem in error.errors())
-        ) from None
+        raise SettingsError("\n".join(_explain(model, source, problem) for problem in error.errors())) from None
 
 
 def _explain(model: type[BaseModel], source: str, problem: Any) -> str:
@@ -192,9 +180,7 @@ def _explain(model: type[BaseModel], source: str, problem: Any) -> str:
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             return []
         model = field.annotation
     return sorted(model.model_fields)

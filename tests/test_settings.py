@@ -21,9 +21,7 @@ def test_left_out_keys_keep_their_defaults(params: Path) -> None:
     ("text", "names"),
     [("[nicolas, theo]", ("nicolas", "theo")), ("nicolas", ("nicolas",)), ("[3, 4]", ("3", "4"))],
 )
-def test_speakers_are_held_out_by_one_name_or_several(
-    params: Path, text: str, names: tuple[str, ...]
-) -> None:
+def test_speakers_are_held_out_by_one_name_or_several(params: Path, text: str, names: tuple[str, ...]) -> None:
     assert load_params(params, [f"split.hold_out.speaker={text}"]).split.hold_out == {"speaker": names}
 
 
