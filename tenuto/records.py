@@ -165,3 +165,24 @@ class CodeVersion(Record):
     commit: str | None
     branch: str | None
     dirty_files: tuple[str, ...] = ()
+
+
+class Outcome(Record):
+    """What one retrain came to; `retrain --json` prints it, and scripts may rely on its shape."""
+
+    verdict: VerdictName | Literal["nothing changed"]
+    reasons: tuple[str, ...]
+    trained: bool
+    model: RegisteredModel | None = None
+    metrics: dict[str, dict[str, float] | None] = Field(
+        default_factory=dict, description="candidate, baseline, champion (null when there is none), majority"
+    )
+    dataset: DatasetVersion
+    run: dict[str, str | None] = Field(description="mlflow run id, prefect flow run id, git commit")
+    report: Path | None = None
+    seconds: dict[str, float] = Field(default_factory=dict, description="per stage, and their total")
+
+    @property
+    def exit_code(self) -> int:
+        """0 promoted, registered or nothing to do; 2 refused or stopped by validation."""
+        return 0 if self.verdict in ("promote", "register", "nothing changed") else 2

@@ -7,8 +7,14 @@ and nothing else.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tenuto.errors import WorkspaceError
 
@@ -102,5 +108,28 @@ class Workspace:
         return self.state / "servers.json"
 
     @property
-    def lock(self) -> Path:
-        return self.state / "lock"
+    def runs(self) -> Path:
+        """The tables of each run, one folder per hash of its inputs."""
+        return self.state / "runs"
+
+    @contextmanager
+    def exclusive(self, doing: str) -> Iterator[None]:
+        """Holds the workspace for one writer; the operating system lets go when the process dies.
+
+        Raises WorkspaceError at once, naming who holds it, when another process does.
+        """
+        self.state.mkdir(exist_ok=True)
+        holder = self.state / "lock.txt"
+        lock = FileLock(self.state / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+            raise WorkspaceError(f"{self.root} is in use by {who}; wait for it, or end it with Ctrl-C there.") from None
+        try:
+            started = datetime.now().astimezone().isoformat(timespec="seconds")
+            holder.write_text(f"`tenuto {doing}` (process {os.getpid()}, since {started})\n", encoding="utf-8")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,16 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("name: digits\n")
     workspace = Workspace.find(tmp_path)
     assert not any(p.exists() for p in (workspace.state, workspace.data, workspace.cache))
+
+
+def test_a_second_writer_is_told_who_holds_the_workspace(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    holder = rf"`tenuto data add` \(process {os.getpid()}"
+    with (
+        workspace.exclusive("data add"),
+        pytest.raises(WorkspaceError, match=holder),
+        Workspace(tmp_path).exclusive("retrain"),
+    ):
+        raise AssertionError("entered twice")
+    with workspace.exclusive("retrain"):
+        pass
