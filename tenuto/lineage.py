@@ -1,0 +1,90 @@
+"""What made a result: the commit, the files that differ from it, the package versions and the code itself.
+
+Apart from the records, because a run asks for these once, at its start, and every store of results (registry, report,
+caches keyed by code) repeats them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tenuto.records import CodeVersion
+
+_SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
+_SOURCE_SUFFIXES = frozenset({".py", ".j2", ".css", ".js", ".yaml", ".html"})
+
+
+def code_version(root: Path) -> CodeVersion:
+    """The commit that is checked out at `root`, its branch, and the files that differ from it.
+
+    Ignored files do not count; untracked ones do. Without git, without a repository or before the first commit the
+    commit is None. A detached HEAD has no branch.
+    """
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    branch = _git(root, "symbolic-ref", "--short", "HEAD")
+    status = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".") or ""
+    dirty = sorted(entry[3:] for entry in status.split("\0") if entry)
+    return CodeVersion(
+        commit=commit.strip() if commit else None,
+        branch=branch.strip() if branch else None,
+        dirty_files=tuple(dirty),
+    )
+
+
+def environment() -> dict[str, str]:
+    """The versions that results depend on: Python, the platform, Tenuto and what Tenuto requires directly."""
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    return versions | {name: importlib.metadata.version(name) for name in _installed_requirements()}
+
+
+@cache
+def source_sha256() -> str:
+    """A sha256 over the source files of the installed packages tenuto, tasks and flows, by path and content."""
+    total = hashlib.sha256()
+    for package in _SOURCE_PACKAGES:
+        for path in _source_files(package):
+            total.update(f"{package}/{path[0]}\0".encode())
+            total.update(hashlib.sha256(path[1].read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # an index refreshed by `status` would be a write, and could collide with the user's own git
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # file names may be no UTF-8
+    return done.stdout.decode("utf-8", "backslashreplace") if done.returncode == 0 else None
+
+
+def _installed_requirements() -> list[str]:
+    try:
+        requirements = importlib.metadata.requires("tenuto") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    names = {re.split(r"[^A-Za-z0-9_.-]", text, maxsplit=1)[0] for text in requirements if "extra ==" not in text}
+    return sorted(name for name in names | {"tenuto"} if _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _source_files(package: str) -> list[tuple[str, Path]]:
+    spec = importlib.util.find_spec(package)
+    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    files = [(path.relative_to(folder).as_posix(), path) for folder in folders for path in folder.rglob("*")]
+    return sorted((name, path) for name, path in files if path.suffix in _SOURCE_SUFFIXES and path.is_file())
