@@ -1,0 +1,223 @@
+"""The dataset version: what `data.dvc` names, fetched from and recorded with DVC.
+
+DVC runs in process, on the workspace's own `.dvc` folder, whether git tracks the workspace or not. The remote named
+`starter` holds the starter set inside the repository; it is read and never written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from tenuto.errors import DatasetError, WorkspaceError
+from tenuto.records import DatasetVersion
+from tenuto.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+
+log = logging.getLogger(__name__)
+
+READ_ONLY_REMOTE = "starter"
+
+DVC_CONFIG = """\
+[core]
+    remote = local
+    analytics = false
+    check_update = false
+# Relative to this folder. For a bucket: url = s3://bucket/path (with `pip install dvc-s3`).
+['remote "local"']
+    url = remote
+"""
+"""A new workspace's `.dvc/config`."""
+
+
+def _is_transfer_failure(_task: Any, _run: Any, state: Any) -> bool:
+    """True when a remote did not answer, which may pass; missing bytes stay missing."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(getattr(error, "__cause__", None), OSError)
+
+
+@task(name="fetch-data", retries=2, retry_delay_seconds=5, retry_condition_fn=_is_transfer_failure)
+def fetch(root: Path) -> DatasetVersion:
+    """The dataset version that `data.dvc` names, its bytes in `data/`, pulled from the remote when they are not.
+
+    Raises DatasetError when there is no data.dvc, when the remote lacks the bytes, and when `data/` holds changes that
+    no dataset version records.
+    """
+    workspace = Workspace(root)
+    if not workspace.data_dvc.is_file():
+        raise DatasetError(
+            f"{root} has no data.dvc, so no recordings yet; add some with `tenuto data add SOURCE`, "
+            "or the synthetic starter set with `tenuto data starter`."
+        )
+    with _repository(root) as repo:
+        output = _output(repo)
+        if not output.exists or output.changed_checksum():
+            _pull(repo, output)
+        return _version(workspace, output)
+
+
+@task(name="record-data")
+def record(root: Path, push: bool) -> DatasetVersion:
+    """The new dataset version: `data/` hashed into `data.dvc` and, with `push`, sent to the default remote.
+
+    Raises DatasetError when `data/` holds no manifest or the remote cannot be written.
+    """
+    workspace = Workspace(root)
+    if not workspace.manifest.is_file():
+        raise DatasetError(f"{workspace.data} holds no manifest; add recordings with `tenuto data add SOURCE`.")
+    with _repository(root) as repo:
+        (stage,) = repo.add(str(workspace.data))
+        if push:
+            _push(repo, stage.outs[0])
+        return _version(workspace, stage.outs[0])
+
+
+def initialise(root: Path) -> None:
+    """Leaves `root` tracked by git and DVC, with a local default remote; what is there already stays as it is."""
+    from dvc.repo import Repo
+
+    if (root / ".dvc").is_dir():
+        return
+    in_parent = _is_tracked_by_a_parent(root)
+    if not in_parent and not (root / ".git").exists():
+        _git_init(root)
+    with _explained(root):
+        Repo.init(str(root), subdir=in_parent).close()
+    (root / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
+    with (root / ".dvc" / ".gitignore").open("a", encoding="utf-8") as ignored:
+        ignored.write("/remote\n")
+
+
+def _git_init(root: Path) -> None:
+    from scmrepo.git import Git
+
+    with Git.init(str(root)):
+        pass
+
+
+def _is_tracked_by_a_parent(root: Path) -> bool:
+    """True inside a git repository that starts above `root` and does not ignore it."""
+    from scmrepo.exceptions import SCMError
+    from scmrepo.git import Git
+
+    try:
+        with Git(str(root), search_parent_directories=True) as git:
+            return Path(git.root_dir).resolve() != root.resolve() and not git.is_ignored(str(root / ".dvc"))
+    except SCMError:
+        return False
+
+
+@contextmanager
+def _repository(root: Path) -> Iterator[Repo]:
+    """The DVC repository of a workspace, inside or outside git."""
+    from dvc.repo import Repo
+    from dvc.scm import SCM, SCMError
+
+    if not (root / ".dvc").is_dir():
+        raise WorkspaceError(f"{root} has no .dvc folder; `tenuto init {root}` sets one up.")
+    try:
+        SCM(str(root), search_parent_directories=True).close()
+        config = None
+    except SCMError:
+        config = {"core": {"no_scm": True}}
+    with _explained(root), Repo(str(root), config=config, _wait_for_lock=True) as repo:
+        yield repo
+
+
+@contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Turns what DVC raises into one DatasetError."""
+    from dvc.exceptions import DvcException
+
+    # every failure is raised; what is left is advice for users of the `dvc` command
+    for name in ("dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    except DvcException as error:
+        raise DatasetError(f"DVC could not work on {root}: {error}") from error
+
+
+def _output(repo: Repo) -> Output:
+    (stage,) = repo.stage.load_all(str(Path(repo.root_dir, "data.dvc")))
+    (output,) = stage.outs
+    if not output.hash_info:
+        raise DatasetError(f"{repo.root_dir}/data.dvc names no md5; restore it from git, or run `tenuto data add`.")
+    return output
+
+
+def _pull(repo: Repo, output: Output) -> None:
+    from dvc.exceptions import CheckoutError, DvcException, FileTransferError
+
+    md5, target = output.hash_info.value, output.stage.path
+    log.info("pulling dataset %s from %s", md5, _remote(repo))
+    try:
+        repo.fetch(targets=[target])
+        repo.checkout(targets=[target])
+    except (FileTransferError, CheckoutError) as error:
+        raise DatasetError(
+            f"data.dvc names dataset {md5}, whose bytes are neither here nor complete in the DVC remote "
+            f"{_remote(repo)} ({' '.join(str(error).split())}). Run `dvc push` where they were added, set a remote that "
+            "has them with `dvc remote default`, or go back to a data.dvc whose bytes exist."
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"dataset {md5} cannot be pulled: DVC remote {_remote(repo)} failed: {error}") from error
+    except DvcException as error:
+        raise DatasetError(
+            f"data/ differs from dataset {md5}, which data.dvc names, and pulling would lose files: {error}\n"
+            "Keep them with another `tenuto data add`, or drop them with `dvc checkout --force data.dvc`."
+        ) from error
+
+
+def _push(repo: Repo, output: Output) -> None:
+    from dvc.exceptions import DvcException
+
+    name = repo.config["core"].get("remote")
+    if name in (None, READ_ONLY_REMOTE):
+        log.info("dataset %s stays in .dvc/cache: the default DVC remote is %s", output.hash_info.value, name)
+        return
+    try:
+        repo.push(targets=[output.stage.path])
+    except (DvcException, OSError) as error:
+        raise DatasetError(
+            f"dataset {output.hash_info.value} is recorded in data.dvc, but the DVC remote {_remote(repo)} did not "
+            f"take its bytes: {error}. Run `dvc push` when it does."
+        ) from error
+
+
+def _remote(repo: Repo) -> str:
+    """The default remote for a person: name and address."""
+    name = repo.config["core"].get("remote")
+    if name is None:
+        return "(none is configured; `dvc remote add --default NAME URL` does)"
+    return f"{name!r} ({repo.config['remote'].get(name, {}).get('url', 'no url')})"
+
+
+def _version(workspace: Workspace, output: Output) -> DatasetVersion:
+    return DatasetVersion(
+        md5=output.hash_info.value,
+        manifest_path=workspace.manifest,
+        clips=_rows(workspace.manifest),
+        quarantined=_rows(workspace.quarantine),
+    )
+
+
+def _rows(path: Path) -> int:
+    """Rows of a Parquet table, read from its footer alone; 0 when there is no file."""
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import read_metadata
+
+    if not path.is_file():
+        return 0
+    try:
+        return int(read_metadata(path).num_rows)
+    except ArrowInvalid as error:
+        raise DatasetError(f"{path} is damaged ({error}); `dvc checkout --force data.dvc` restores it.") from error
