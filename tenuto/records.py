@@ -98,13 +98,15 @@ class Interval(Record):
     high: float
     n: int = Field(description="clips")
     groups: int = Field(description="groups that were resampled; equals n when clips were")
+    resampled: str = Field(default="", description="what was resampled, in words: '12 speakers', \"2 speakers' clips\"")
 
 
 class Evaluation(Record):
     """What the models of one run scored on the same test clips.
 
-    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, model
-    (candidate, baseline, champion, majority), predicted, and one column `p_<label>` per class, in [0, 1].
+    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, unit (what is
+    resampled: the clip's group, else its near-duplicate family), model (candidate, baseline, champion, majority),
+    predicted, and one column `p_<label>` per class, in [0, 1].
     """
 
     probabilities_path: Path
@@ -127,6 +129,16 @@ class Evaluation(Record):
         description="per model, per added-noise level ('clean', '20 dB', ...): macro recall",
     )
     intervals: dict[str, Interval] = Field(default_factory=dict, description="per model: macro_f1 with its interval")
+    differences: dict[str, Interval] = Field(
+        default_factory=dict, description="per other model: the candidate's macro_f1 less that model's"
+    )
+    unit_name: str = Field(default="clip", description="what the units are called: 'speaker', 'clip' ...")
+    left_out: tuple[str, ...] = Field(
+        default=(), description="test clips that the champion trained on; scored for no model"
+    )
+    unscored: dict[str, str] = Field(
+        default_factory=dict, description="models that could not be scored, and why, as a clause"
+    )
 
 
 class RuleResult(Record):
