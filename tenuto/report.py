@@ -1,0 +1,129 @@
+"""One self-contained HTML page per run: what ran, what was decided, why, and what to listen to.
+
+The page loads nothing from outside and allows no script but its own (a content security policy with the script's
+hash), since labels and file names come from whoever made the recordings. The template lays out, `tenuto.reporting`
+computes; this module says what goes in and writes the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from tenuto.records import (
+    Checkpoint,
+    CodeVersion,
+    DatasetVersion,
+    Evaluation,
+    RegisteredModel,
+    ValidationReport,
+    Verdict,
+)
+from tenuto.reporting import decision, formats, listening, scores, sounds, tables
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """What is known at the end of a run. A run that ended early leaves the rest out, and the page says so."""
+
+    name: str
+    verdict: Verdict
+    started_at: datetime
+    seconds: dict[str, float]  # per stage, in the order in which they ran; 'total' may be among them
+    dataset: DatasetVersion | None = None
+    data: Path | None = None  # the folder that holds the clips
+    clips_path: Path | None = None  # the clips table: manifest, split and aside_reason
+    quarantine_path: Path | None = None
+    validation: ValidationReport | None = None
+    evaluation: Evaluation | None = None
+    fill: dict[str, dict[str, float]] = field(default_factory=dict)  # recall 'without' and 'with', per class or group
+    examples: tuple[sounds.AugmentedExample, ...] = ()
+    registered: RegisteredModel | None = None
+    champion: RegisteredModel | None = None  # the one that the candidate was compared with
+    checkpoint: Checkpoint | None = None
+    backbone_licence: str = ""
+    code: CodeVersion | None = None
+    environment: dict[str, str] = field(default_factory=dict)  # package versions
+    mlflow_run: str | None = None
+    mlflow_url: str | None = None
+    prefect_run: str | None = None
+    prefect_url: str | None = None
+
+
+def write_report(inputs: ReportInputs, path: Path) -> Path:
+    """The page at `path`, written whole or not at all; at most about 3 MB whatever the clips are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(render(inputs, path.parent), encoding="utf-8", errors="replace")
+    unfinished.replace(path)
+    return path
+
+
+def render(inputs: ReportInputs, folder: Path) -> str:
+    """The page as text; `folder` is where it will lie, so that it can point at files near it."""
+    page = _environment().get_template("report.html.j2")
+    return page.render(**_context(inputs, folder))
+
+
+def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
+    clips = tables.read(inputs.clips_path)
+    findings = inputs.validation.findings if inputs.validation else ()
+    return {
+        "run": inputs,
+        "outcome": decision.outcome(inputs.verdict, inputs.validation, inputs.registered, inputs.champion),
+        "rules": [decision.rule(result) for result in inputs.verdict.rules],
+        "failed_findings": sorted((f for f in findings if not f.success), key=lambda f: f.severity),
+        "passed_findings": [finding for finding in findings if finding.success],
+        "data_docs": decision.link_from(folder, inputs.validation.data_docs if inputs.validation else None),
+        "fill": decision.fill(inputs.fill),
+        "splits": tables.splits(clips),
+        "quarantine": tables.quarantine(inputs.quarantine_path),
+        "examples": [sounds.picture(example) for example in inputs.examples],
+        "stages": decision.stages(inputs.seconds),
+        "total_seconds": decision.total(inputs.seconds),
+        "script_hash": _script_hash(),
+        **_scores(inputs, clips),
+    }
+
+
+def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
+    evaluation = inputs.evaluation
+    if evaluation is None:
+        return {"models": [], "listen": None}
+    return {
+        "models": scores.models(evaluation, inputs.champion),
+        "remarks": scores.remarks(evaluation),
+        "classes": scores.classes(evaluation),
+        "groups": scores.groups(evaluation),
+        "confusions": scores.confusions(evaluation),
+        "noise": scores.noise(evaluation),
+        "listen": listening.worth_hearing(evaluation, clips, inputs.data),
+    }
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(formats.FILTERS)
+    return environment
+
+
+def _script_hash() -> str:
+    """The script's hash as a content security policy wants it."""
+    script = _environment().get_template("report.js").render()
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,157 @@
+"""The decision as the page shows it: what was decided and why, each rule's figures on a scale, stages and links.
+
+Plain values, no markup; the scores are in `tenuto.reporting.scores`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from tenuto.records import RegisteredModel, RuleResult, ValidationReport, Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The first thing that the reader sees."""
+
+    tone: str  # good, hold, bad or none
+    mark: str
+    word: str
+    sentence: str
+    reasons: list[str]
+
+
+_WORDS = {
+    "promote": ("good", "✓", "Promoted"),
+    "register": ("hold", "!", "Registered as challenger"),
+    "reject": ("bad", "✕", "Rejected"),
+    "inconclusive": ("hold", "?", "Inconclusive"),
+    "not evaluated": ("none", "–", "Not evaluated"),
+}
+
+
+def outcome(
+    verdict: Verdict,
+    validation: ValidationReport | None,
+    registered: RegisteredModel | None,
+    champion: RegisteredModel | None,
+) -> Outcome:
+    """The verdict in a word, what it means for the registry, and why."""
+    tone, mark, word = _WORDS[verdict.verdict]
+    if validation is not None and validation.stops:
+        tone, mark, word = "bad", "✕", "Stopped by validation"
+    return Outcome(tone, mark, word, _consequence(verdict, registered, champion), _deciding_reasons(verdict))
+
+
+def _consequence(verdict: Verdict, registered: RegisteredModel | None, champion: RegisteredModel | None) -> str:
+    stays = f"version {champion.version} of {champion.name} stays the champion" if champion else "there is no champion"
+    if registered is None:
+        return f"No model was registered; {stays}."
+    model = f"Version {registered.version} of {registered.name}"
+    if verdict.verdict == "promote":
+        return f"{model} is the champion now" + (f"; version {champion.version} was before." if champion else ".")
+    return f"{model} was registered beside it; {stays}."
+
+
+def _deciding_reasons(verdict: Verdict) -> list[str]:
+    """The verdict's reasons without those that the table of rules repeats for rules which passed."""
+    unremarkable = {rule.reason for rule in verdict.rules if rule.outcome in ("pass", "not applicable")}
+    reasons = [reason for reason in verdict.reasons if reason not in unremarkable]
+    passed = sum(rule.outcome == "pass" for rule in verdict.rules)
+    judged = sum(rule.outcome != "not applicable" for rule in verdict.rules)
+    if judged:
+        reasons.append(f"{passed} of {judged} rules passed.")
+    return reasons
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A promotion rule with its figures placed on a common scale, 0 to 1; None where there is nothing to draw."""
+
+    result: RuleResult
+    tone: str
+    mark: str
+    observed: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+
+
+_MARKS = {
+    "pass": ("good", "✓"),
+    "fail": ("bad", "✕"),
+    "inconclusive": ("hold", "?"),
+    "not evaluated": ("hold", "!"),
+    "not applicable": ("none", "–"),
+}
+
+
+def rule(result: RuleResult) -> Rule:
+    """The rule for the page."""
+    tone, mark = _MARKS[result.outcome]
+    figures = [result.observed, result.low, result.high, result.threshold]
+    if result.observed is None or result.threshold is None:
+        return Rule(result, tone, mark, None, None, None, None)
+    return Rule(result, tone, mark, *_on_scale(figures))
+
+
+def _on_scale(values: list[float | None]) -> list[float | None]:
+    """The values on a 0-1 scale that holds them all with a margin of a tenth on each side."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    width = max(max(known) - min(known), 1e-6)
+    start, span = min(known) - 0.1 * width, 1.2 * width
+    return [None if v is None or not math.isfinite(v) else (v - start) / span for v in values]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Recall of the linear probe on one class or group, without and with augmented copies."""
+
+    name: str
+    without: float
+    filled: float
+
+    @property
+    def gain(self) -> float:
+        """The recall that the copies brought; negative when they cost some."""
+        return self.filled - self.without
+
+
+def fill(table: Mapping[str, Mapping[str, float]]) -> list[Fill]:
+    """The comparison, largest change first."""
+    rows = [Fill(name, figures["without"], figures["with"]) for name, figures in table.items()]
+    return sorted(rows, key=lambda row: (-abs(row.gain), row.name))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of the run took, and its share of the longest."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+def stages(seconds: Mapping[str, float]) -> list[Stage]:
+    """The stages in the order in which they ran."""
+    own = {name: taken for name, taken in seconds.items() if name != "total"}
+    longest = max(own.values(), default=0.0) or 1.0
+    return [Stage(name, taken, taken / longest) for name, taken in own.items()]
+
+
+def total(seconds: Mapping[str, float]) -> float:
+    """The seconds of the whole run."""
+    return seconds.get("total", sum(seconds.values()))
+
+
+def link_from(folder: Path, target: Path | None) -> str | None:
+    """The address of a file as seen from a page in `folder`, None when the file is absent."""
+    if target is None or not target.exists():
+        return None
+    page = target / "index.html" if target.is_dir() else target
+    return quote(os.path.relpath(page.resolve(), folder.resolve()))

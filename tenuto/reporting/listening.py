@@ -1,0 +1,161 @@
+"""Which test clips are worth a listen: where two models disagree, and where both contradict the label.
+
+The opponent is the champion, or the from-scratch baseline when there is no champion yet. Clips that the candidate
+lost come first: they are what a promotion would cost. Clips that both models hear as the same other class come last:
+often it is the label that is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from tenuto.errors import ClipError
+from tenuto.records import GROUP_PREFIX, Evaluation
+from tenuto.reporting import sounds
+
+logger = logging.getLogger(__name__)
+
+MOST_PER_KIND = {"lost": 12, "won": 8, "both wrong": 6, "label in doubt": 6}
+MOST_SOUND_BYTES = 2_000_000
+"""What the players of one page may weigh together."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One clip, what its label says and what the two models answered, each with its probability."""
+
+    clip_id: str
+    kind: str  # a key of MOST_PER_KIND
+    label: str
+    candidate: str
+    candidate_probability: float
+    opponent: str
+    opponent_probability: float
+    source: str
+    groups: list[str]
+    sound: sounds.Sound | None = None
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The clips to hear, worst first, and how many there are of each kind in all."""
+
+    opponent: str  # champion or baseline
+    totals: dict[str, int]
+    clips: list[Heard]
+    without_player: int
+
+    @property
+    def by_kind(self) -> list[tuple[str, list[Heard]]]:
+        """The clips of each kind that has any."""
+        kinds = [(kind, [one for one in self.clips if one.kind == kind]) for kind in MOST_PER_KIND]
+        return [(kind, clips) for kind, clips in kinds if clips]
+
+    @property
+    def disagreements(self) -> int:
+        """Test clips to which the two models gave different answers."""
+        return sum(n for kind, n in self.totals.items() if kind != "label in doubt")
+
+
+def worth_hearing(evaluation: Evaluation | None, clips: pd.DataFrame | None, data: Path | None) -> Listening | None:
+    """The clips to hear; None when nothing was evaluated or there is no second model."""
+    if evaluation is None or not evaluation.probabilities_path.is_file():
+        return None
+    answers = pd.read_parquet(evaluation.probabilities_path)
+    opponent = next((m for m in ("champion", "baseline") if (answers["model"] == m).any()), None)
+    if opponent is None or not (answers["model"] == "candidate").any():
+        return None
+    pairs = _pairs(answers, opponent)
+    chosen = [row for kind, most in MOST_PER_KIND.items() for row in _foremost(pairs, kind, most)]
+    heard = _with_sound([_heard(row, clips) for row in chosen], clips, data)
+    totals = {kind: int((pairs["kind"] == kind).sum()) for kind in MOST_PER_KIND}
+    return Listening(opponent, totals, heard, sum(one.sound is None for one in heard))
+
+
+def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
+    """One row per test clip: both answers, both probabilities, and the kind of the case."""
+    both = _answers_of(answers, "candidate").join(
+        _answers_of(answers, opponent)[["predicted", "probability"]], rsuffix="_opponent", how="inner"
+    )
+    both["kind"] = [
+        _kind(label, ours, theirs)
+        for label, ours, theirs in zip(both["label"], both["predicted"], both["predicted_opponent"], strict=True)
+    ]
+    return both
+
+
+def _answers_of(answers: pd.DataFrame, model: str) -> pd.DataFrame:
+    own = answers[answers["model"] == model].set_index("clip_id")
+    probabilities = own[[column for column in own if column.startswith("p_")]]
+    return own.assign(probability=probabilities.max(axis=1))
+
+
+def _kind(label: str, candidate: str, opponent: str) -> str:
+    if candidate == opponent:
+        return "agreed" if candidate == label else "label in doubt"
+    if opponent == label:
+        return "lost"
+    return "won" if candidate == label else "both wrong"
+
+
+def _foremost(pairs: pd.DataFrame, kind: str, most: int) -> list[pd.Series]:
+    """The `most` cases of a kind in which the models were surest, ties by clip id."""
+    own = pairs[pairs["kind"] == kind].sort_index()
+    surest = own.assign(sure=own["probability"] + own["probability_opponent"]).sort_values(
+        "sure", ascending=False, kind="stable"
+    )
+    return [row for _, row in surest.head(most).iterrows()]
+
+
+def _heard(row: pd.Series, clips: pd.DataFrame | None) -> Heard:
+    groups = [f"{c.removeprefix(GROUP_PREFIX)} {row[c]}" for c in row.index if _is_group(c) and pd.notna(row[c])]
+    return Heard(
+        clip_id=str(row.name),
+        kind=row["kind"],
+        label=row["label"],
+        candidate=row["predicted"],
+        candidate_probability=float(row["probability"]),
+        opponent=row["predicted_opponent"],
+        opponent_probability=float(row["probability_opponent"]),
+        source=_cell(clips, str(row.name), "source") or str(row.name),
+        groups=groups,
+    )
+
+
+def _is_group(column: str) -> bool:
+    return column.startswith(GROUP_PREFIX)
+
+
+def _cell(clips: pd.DataFrame | None, clip_id: str, column: str) -> str | None:
+    if clips is None or column not in clips:
+        return None
+    found = clips.loc[clips["clip_id"] == clip_id, column]
+    return None if found.empty else str(found.iloc[0])
+
+
+def _with_sound(heard: list[Heard], clips: pd.DataFrame | None, data: Path | None) -> list[Heard]:
+    """The same clips with players, in their order, until MOST_SOUND_BYTES are used up."""
+    if data is None:
+        return heard
+    left, result = MOST_SOUND_BYTES, []
+    for one in heard:
+        player = _player(data, _cell(clips, one.clip_id, "path"))
+        if player is not None and len(player.address) <= left:
+            left -= len(player.address)
+            one = replace(one, sound=player)
+        result.append(one)
+    return result
+
+
+def _player(data: Path, path: str | None) -> sounds.Sound | None:
+    if path is None:
+        return None
+    try:
+        return sounds.clip(data / path)
+    except (ClipError, OSError) as error:
+        logger.warning("no player in the report for %s: %s", path, error)
+        return None

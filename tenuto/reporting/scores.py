@@ -1,0 +1,174 @@
+"""What the models scored as the page shows it: rows, bars and shares, the weakest first. Plain values, no markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tenuto.records import Evaluation, Interval, RegisteredModel
+from tenuto.reporting.formats import counted
+
+MODELS = {
+    "candidate": "Candidate",
+    "baseline": "From scratch",
+    "champion": "Champion",
+    "majority": "Majority class",
+}
+"""In the order of the page; any other model follows under its own name."""
+
+WIDEST_MATRIX = 14
+"""More classes than these are shown as coloured cells without numbers."""
+
+MOST_CONFUSIONS = 10
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of the comparison."""
+
+    key: str
+    name: str
+    metrics: dict[str, float]
+    interval: Interval | None
+    lead: Interval | None  # the candidate's macro-F1 less this model's
+
+
+def model_keys(evaluation: Evaluation) -> list[str]:
+    """The models that were scored, in the order of the page."""
+    return [m for m in MODELS if m in evaluation.metrics] + [m for m in evaluation.metrics if m not in MODELS]
+
+
+def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[ModelRow]:
+    """The comparison, one row per model."""
+    return [
+        ModelRow(
+            key=key,
+            name=_name(key, champion),
+            metrics=evaluation.metrics[key],
+            interval=evaluation.intervals.get(key),
+            lead=evaluation.differences.get(key),
+        )
+        for key in model_keys(evaluation)
+    ]
+
+
+def remarks(evaluation: Evaluation) -> list[str]:
+    """What a reader must know before comparing: what was resampled, what was left out, what could not be scored."""
+    sentences = [f"{MODELS.get(model, model)} was not scored: {why}." for model, why in evaluation.unscored.items()]
+    if evaluation.left_out:
+        clips = counted(len(evaluation.left_out), "test clip")
+        sentences.append(f"{clips} on which the champion had trained are left out, for every model.")
+    resampled = {interval.resampled for interval in evaluation.intervals.values() if interval.resampled}
+    if resampled:
+        sentences.append(f"Intervals by resampling {' and '.join(sorted(resampled))}.")
+    return sentences
+
+
+def _name(key: str, champion: RegisteredModel | None = None) -> str:
+    name = MODELS.get(key, key)
+    return f"{name}, version {champion.version}" if key == "champion" and champion else name
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A class or group: the candidate's figures, and the rivals' score of the same kind to set beside it."""
+
+    name: str
+    score: float | None
+    rivals: dict[str, float]  # baseline, champion
+    figures: dict[str, float]
+
+
+def classes(evaluation: Evaluation) -> list[Bar]:
+    """Per-class recall, the weakest first; classes without test clips last."""
+    return _bars(evaluation.per_class, "recall")
+
+
+def _bars(scores: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> list[Bar]:
+    """One bar per class or group of the candidate; `scores` is per model, per name, per metric."""
+    rivals = [model for model in ("baseline", "champion") if model in scores]
+    bars = [
+        Bar(
+            name=name,
+            score=_score(figures, metric),
+            rivals={m: score for m in rivals if (score := _score(scores[m].get(name, {}), metric)) is not None},
+            figures=dict(figures),
+        )
+        for name, figures in scores.get("candidate", {}).items()
+    ]
+    return sorted(bars, key=lambda bar: (math.inf if bar.score is None else bar.score, bar.name))
+
+
+def _score(figures: Mapping[str, float], metric: str) -> float | None:
+    """The metric, None where there were no clips to measure it on."""
+    value = figures.get(metric)
+    return None if value is None or not math.isfinite(value) or figures.get("support") == 0 else value
+
+
+@dataclass(frozen=True)
+class Group:
+    """The values of one group (all speakers, all accents), the weakest first, and the gap per model."""
+
+    name: str
+    bars: list[Bar]
+    gaps: dict[str, float]  # largest minus smallest score, per model
+
+
+def groups(evaluation: Evaluation) -> list[Group]:
+    """Accuracy per value of each group."""
+    names = evaluation.per_group.get("candidate", {})
+    return [
+        Group(
+            name,
+            _bars({model: per.get(name, {}) for model, per in evaluation.per_group.items()}, "accuracy"),
+            {m: g[name]["accuracy"] for m, g in evaluation.gaps.items() if "accuracy" in g.get(name, {})},
+        )
+        for name in names
+    ]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One model's confusion matrix as shares of each row, and its most frequent mistakes."""
+
+    key: str
+    name: str
+    labels: tuple[str, ...]
+    rows: list[tuple[str, list[tuple[int, float]]]]  # true label, (clips, share of the row) per answer
+    mistakes: list[tuple[str, str, int]]  # true label, answer, clips
+    is_wide: bool
+
+
+def confusions(evaluation: Evaluation) -> list[Confusion]:
+    """The matrices of the candidate, the baseline and the champion; the majority class needs none."""
+    keys = [key for key in model_keys(evaluation) if key in evaluation.confusion and key != "majority"]
+    return [_confusion(key, evaluation.labels, evaluation.confusion[key]) for key in keys]
+
+
+def _confusion(key: str, labels: tuple[str, ...], matrix: list[list[int]]) -> Confusion:
+    rows = [
+        (label, [(clips, clips / max(sum(row), 1)) for clips in row]) for label, row in zip(labels, matrix, strict=True)
+    ]
+    mistakes = [
+        (labels[i], labels[j], clips) for i, row in enumerate(matrix) for j, clips in enumerate(row) if i != j and clips
+    ]
+    mistakes.sort(key=lambda mistake: (-mistake[2], mistake))
+    return Confusion(key, _name(key), labels, rows, mistakes[:MOST_CONFUSIONS], len(labels) > WIDEST_MATRIX)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Macro recall per added-noise level, the levels in the order in which they were measured."""
+
+    levels: list[str]
+    rows: list[tuple[str, str, list[float | None]]]  # model key, its name, recall per level
+
+
+def noise(evaluation: Evaluation) -> Noise | None:
+    """What noise does to each model, None when it was not measured."""
+    keys = [key for key in model_keys(evaluation) if evaluation.noise.get(key)]
+    if not keys:
+        return None
+    levels = list(evaluation.noise[keys[0]])
+    return Noise(levels, [(key, _name(key), [evaluation.noise[key].get(level) for level in levels]) for key in keys])

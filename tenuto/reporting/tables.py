@@ -1,0 +1,64 @@
+"""The run's tables on disk as small values for the page: clips per split, and what was quarantined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+SPLITS = ("train", "validation", "test", "aside")
+MOST_QUARANTINED = 100
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How many clips of each label went where."""
+
+    rows: list[tuple[str, list[int], int]]  # label, clips per split, their sum; rarest training label first
+    totals: list[int]
+    names: list[str]
+    aside: list[tuple[str, int]]  # why clips were left out of every split, and how many
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """What was left out, the reasons with their counts, and the first rows."""
+
+    total: int
+    reasons: list[tuple[str, int]]
+    rows: list[dict[str, str]]
+
+
+def read(path: Path | None) -> pd.DataFrame | None:
+    """The table at `path`, None when there is none."""
+    return pd.read_parquet(path) if path is not None and path.is_file() else None
+
+
+def splits(clips: pd.DataFrame | None) -> Splits | None:
+    """Clips per label and split, None without a clips table."""
+    if clips is None or "split" not in clips:
+        return None
+    names = [name for name in SPLITS if (clips["split"] == name).any()]
+    counts = pd.crosstab(clips["label"], clips["split"]).reindex(columns=names, fill_value=0)
+    counts = counts.sort_values(names[0], kind="stable") if names else counts
+    rows = [(str(label), [int(n) for n in row], int(row.sum())) for label, row in counts.iterrows()]
+    return Splits(rows, [int(counts[name].sum()) for name in names], names, _aside(clips))
+
+
+def _aside(clips: pd.DataFrame) -> list[tuple[str, int]]:
+    if "aside_reason" not in clips:
+        return []
+    reasons = clips.loc[clips["split"] == "aside", "aside_reason"].value_counts()
+    return [(str(reason), int(n)) for reason, n in reasons.items()]
+
+
+def quarantine(path: Path | None) -> Quarantine | None:
+    """The quarantine table, None when it is absent or empty."""
+    table = read(path)
+    if table is None or table.empty:
+        return None
+    rows = table.fillna("").astype(str).sort_values(["reason", "path"], kind="stable")
+    reasons = [(str(reason), int(n)) for reason, n in rows["reason"].value_counts().items()]
+    first = rows.head(MOST_QUARANTINED)[["path", "label", "reason", "detail"]]
+    return Quarantine(len(rows), reasons, first.to_dict("records"))

