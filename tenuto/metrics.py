@@ -1,8 +1,8 @@
 """Point values for people: what one model scored, per class, per group, and how far groups lie apart.
 
-scikit-learn computes, fairlearn's MetricFrame divides by group. The order of the classes is always the one given, and
-means over classes run over those that occur among the clips: a class without a test clip says nothing about a model.
-Intervals are in `tenuto.statistics`.
+scikit-learn computes per class, fairlearn's MetricFrame divides by group; means over classes are those of
+`tenuto.statistics`, where the intervals are, so that both always agree. They run over the classes that occur among the
+clips: a class without a test clip says nothing about a model. The order of the classes is always the one given.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from tenuto import statistics
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -41,24 +43,27 @@ def overall(truth: IntArray, probabilities: FloatArray) -> dict[str, float]:
     predicted = probabilities.argmax(axis=1)
     return {
         "macro_f1": macro_f1(truth, predicted),
-        "accuracy": float((truth == predicted).mean()),
+        "accuracy": _accuracy(truth, predicted),
         "balanced_accuracy": macro_recall(truth, predicted),
         "expected_calibration_error": expected_calibration_error(truth, probabilities),
     }
 
 
 def macro_f1(truth: Any, predicted: Any) -> float:
-    """Mean F1 of the classes that occur in `truth`."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+    """Mean F1 of the classes that occur in `truth`; both (n,), of labels or of indices."""
+    return float(statistics.f1(_counts(truth, predicted)))
 
 
 def macro_recall(truth: Any, predicted: Any) -> float:
-    """Mean recall of the classes that occur in `truth`."""
-    from sklearn.metrics import recall_score
+    """Mean recall of the classes that occur in `truth`; both (n,), of labels or of indices."""
+    return float(statistics.recall(_counts(truth, predicted)))
 
-    return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+
+def _counts(truth: Any, predicted: Any) -> statistics.Counts:
+    names, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+    was, called = codes[: len(truth)], codes[len(truth) :]
+    columns = (np.bincount(c, minlength=len(names)).astype(float) for c in (was, called, was[was == called]))
+    return statistics.Counts(*columns)
 
 
 def expected_calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = CALIBRATION_BINS) -> float:
@@ -98,18 +103,21 @@ def per_group(truth: IntArray, predicted: IntArray, group: pd.Series) -> dict[st
     Clips whose group is unknown (null) belong to no group and are left out.
     """
     from fairlearn.metrics import MetricFrame, count
-    from sklearn.metrics import accuracy_score
 
     known = group.notna().to_numpy()
     if not known.any():
         return {}
     frame = MetricFrame(
-        metrics={"macro_f1": macro_f1, "accuracy": accuracy_score, "recall": macro_recall, "support": count},
+        metrics={"macro_f1": macro_f1, "accuracy": _accuracy, "recall": macro_recall, "support": count},
         y_true=truth[known],
         y_pred=predicted[known],
         sensitive_features=group[known].astype(str).rename("group").reset_index(drop=True),
     )
     return {str(value): {str(k): float(v) for k, v in row.items()} for value, row in frame.by_group.iterrows()}
+
+
+def _accuracy(truth: Any, predicted: Any) -> float:
+    return float(np.mean(np.asarray(truth) == np.asarray(predicted)))
 
 
 def gaps(groups: dict[str, dict[str, float]]) -> dict[str, float]:

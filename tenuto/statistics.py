@@ -115,12 +115,9 @@ def interval(
         raise TrainingError(f"No test clip{f' of class {label!r}' if label else ''}: nothing to score.")
     clusters, strata, units = _clusters(answers, counting)
     models = [model] if versus is None else [model, versus]
-    tallies = _tallies(answers, models, clusters)
-    observed = _score(tallies.sum(axis=0), models, metric, columns, len(answers.labels))
-    draws = [
-        _score(totals, models, metric, columns, len(answers.labels))
-        for totals in _resampled(tallies, strata, resamples, rng)
-    ]
+    tallies = _tallies(answers, models, clusters, columns)
+    observed = _score(tallies.sum(axis=0), models, metric)
+    draws = [_score(totals, models, metric) for totals in _resampled(tallies, strata, resamples, rng)]
     low, high = np.nanquantile(np.concatenate(draws), _levels(units, confidence))
     value = float(observed)
     low, high = _unless_certain(answers.where(counting), models, (float(low), float(high)), n, confidence)
@@ -136,18 +133,20 @@ def interval(
 
 def point(answers: Answers, metric: str, model: str, label: str | None = None) -> float:
     """The metric of `model` as it is, without an interval; with `label`, of that class alone."""
-    tallies = _tallies(answers, [model], np.zeros(len(answers.truth), dtype=np.int64))
-    return float(_score(tallies[0], [model], metric, _columns(answers, label), len(answers.labels)))
+    everything = np.zeros(len(answers.truth), dtype=np.int64)
+    tallies = _tallies(answers, [model], everything, _columns(answers, label))
+    return float(_score(tallies[0], [model], metric))
 
 
 def resampled_by(answers: Answers, counting: NDArray[np.bool_] | None = None) -> str:
-    """What a draw takes again, for a sentence: '12 speakers', 'clip', or \"2 speakers' clips\" when speakers are too few."""
+    """What a draw takes again, for a sentence: 'clip', '12 speakers', or "2 speakers' clips" where so few."""
     units = answers.units if counting is None else answers.units[counting]
     groups = len(np.unique(units))
     if groups == len(units):
         return "clip"
-    plural = f"{groups} {answers.unit_name}s" if groups != 1 else f"1 {answers.unit_name}"
-    return plural if groups >= MIN_UNITS else f"{plural}{chr(39) if groups != 1 else chr(39) + 's'} clips"
+    plural = f"{groups} {answers.unit_name}{'s' if groups != 1 else ''}"
+    owner = f"{plural}'" if groups != 1 else f"{plural}'s"
+    return plural if groups >= MIN_UNITS else f"{owner} clips"
 
 
 def _columns(answers: Answers, label: str | None) -> list[int]:
@@ -156,29 +155,29 @@ def _columns(answers: Answers, label: str | None) -> list[int]:
 
 def _clusters(answers: Answers, counting: NDArray[np.bool_]) -> tuple[IntArray, IntArray, int]:
     """Cluster of each clip (n,), stratum of each cluster, and how many independent units there are."""
-    groups = len(np.unique(answers.units[counting]))
+    groups, clips = len(np.unique(answers.units[counting])), int(counting.sum())
     _, units = np.unique(answers.units, return_inverse=True)
-    if groups >= MIN_UNITS:
+    if groups >= MIN_UNITS or groups == clips:
         return units, np.zeros(units.max() + 1, dtype=np.int64), groups
-    return np.arange(len(units)), units, int(counting.sum())
+    return np.arange(len(units)), units, clips
 
 
-def _tallies(answers: Answers, models: list[str], clusters: IntArray) -> FloatArray:
-    """Per cluster the support, then called and right per model: (clusters, classes * (1 + 2 * models))."""
-    rows, classes = int(clusters.max()) + 1, len(answers.labels)
-    blocks = [_tally(clusters, answers.truth, rows, classes)]
+def _tallies(answers: Answers, models: list[str], clusters: IntArray, columns: list[int]) -> FloatArray:
+    """Per cluster the support, then called and right per model, of the classes in `columns`, side by side."""
+    blocks = [_tally(clusters, answers.truth, answers, columns)]
     for model in models:
         predicted = answers.predicted[model]
         right = predicted == answers.truth
-        blocks += [
-            _tally(clusters, predicted, rows, classes),
-            _tally(clusters[right], predicted[right], rows, classes),
-        ]
+        blocks.append(_tally(clusters, predicted, answers, columns))
+        blocks.append(_tally(clusters, np.where(right, predicted, -1), answers, columns))
     return np.concatenate(blocks, axis=1)
 
 
-def _tally(clusters: IntArray, codes: IntArray, rows: int, classes: int) -> FloatArray:
-    return np.bincount(clusters * classes + codes, minlength=rows * classes).reshape(rows, classes).astype(float)
+def _tally(clusters: IntArray, codes: IntArray, answers: Answers, columns: list[int]) -> FloatArray:
+    """How many clips of each cluster carry each code: (clusters, columns); the code -1 is nowhere."""
+    rows, classes = int(clusters.max()) + 1, len(answers.labels) + 1
+    counts = np.bincount(clusters * classes + codes + 1, minlength=rows * classes)
+    return counts.reshape(rows, classes)[:, np.array(columns) + 1].astype(float)
 
 
 def _resampled(tallies: FloatArray, strata: IntArray, resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
@@ -197,10 +196,10 @@ def _resampled(tallies: FloatArray, strata: IntArray, resamples: int, rng: np.ra
         )
 
 
-def _score(totals: FloatArray, models: list[str], metric: str, columns: list[int], classes: int) -> FloatArray:
-    """The metric of the first model, less that of the second if there is one: totals (..., columns) -> (...)."""
-    blocks = [totals[..., i : i + classes][..., columns] for i in range(0, totals.shape[-1], classes)]
-    scores = [METRICS[metric](Counts(blocks[0], *blocks[1 + 2 * m : 3 + 2 * m])) for m in range(len(models))]
+def _score(totals: FloatArray, models: list[str], metric: str) -> FloatArray:
+    """The metric of the first model, less that of the second if there is one: totals (..., tallies) -> (...)."""
+    support, *rest = np.split(totals, 1 + 2 * len(models), axis=-1)
+    scores = [METRICS[metric](Counts(support, *rest[2 * m : 2 * m + 2])) for m in range(len(models))]
     return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
 
@@ -222,7 +221,7 @@ def _unless_certain(
     first = answers.predicted[models[0]]
     if len(models) == 2:
         same = bool(np.array_equal(first, answers.predicted[models[1]]))
-        return (-doubt, doubt) if same else found
+        return (min(found[0], -doubt), max(found[1], doubt)) if same else found
     right = first == answers.truth
     if right.all():
         return min(found[0], 1 - doubt), found[1]
