@@ -31,6 +31,22 @@ from tenuto.reporting import decision, formats, listening, scores, sounds, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+SECTIONS = (
+    ("rules", "Rules", "rules"),
+    ("models", "Models", "models"),
+    ("findings", "Findings", "findings"),
+    ("listen", "Listen", "listen"),
+    ("classes", "Classes", "classes"),
+    ("confusion", "Confusion", "confusions"),
+    ("group-1", "Groups", "groups"),
+    ("noise", "Noise", "noise"),
+    ("clips", "Clips", "splits"),
+    ("quarantine", "Quarantine", "quarantine"),
+    ("lineage", "Lineage", "run"),
+    ("timings", "Timings", "stages"),
+)
+"""Anchor, title, and the part of the page's context without which the section is not there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
@@ -71,8 +87,8 @@ def write_report(inputs: ReportInputs, path: Path) -> Path:
 
 def render(inputs: ReportInputs, folder: Path) -> str:
     """The page as text; `folder` is where it will lie, so that it can point at files near it."""
-    page = _environment().get_template("report.html.j2")
-    return page.render(**_context(inputs, folder))
+    context = _context(inputs, folder)
+    return _environment().get_template("report.html.j2").render(sections=_sections(context), **context)
 
 
 def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
@@ -82,6 +98,7 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "run": inputs,
         "outcome": decision.outcome(inputs.verdict, inputs.validation, inputs.registered, inputs.champion),
         "rules": [decision.rule(result) for result in inputs.verdict.rules],
+        "findings": findings,
         "failed_findings": sorted((f for f in findings if not f.success), key=lambda f: f.severity),
         "passed_findings": [finding for finding in findings if finding.success],
         "data_docs": decision.link_from(folder, inputs.validation.data_docs if inputs.validation else None),
@@ -96,11 +113,17 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
     }
 
 
+def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Anchor and title of each section that has something to show, for the page's own links."""
+    return [(anchor, title) for anchor, title, needs in SECTIONS if context.get(needs)]
+
+
 def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
     evaluation = inputs.evaluation
     if evaluation is None:
         return {"models": [], "listen": None}
     return {
+        "unit": evaluation.unit_name,
         "models": scores.models(evaluation, inputs.champion),
         "remarks": scores.remarks(evaluation),
         "classes": scores.classes(evaluation),

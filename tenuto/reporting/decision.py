@@ -49,13 +49,13 @@ def outcome(
 
 
 def _consequence(verdict: Verdict, registered: RegisteredModel | None, champion: RegisteredModel | None) -> str:
-    stays = f"version {champion.version} of {champion.name} stays the champion" if champion else "there is no champion"
+    stays = f"; version {champion.version} stays the champion" if champion else ""
     if registered is None:
-        return f"No model was registered; {stays}."
+        return f"No model was registered{stays}."
     model = f"Version {registered.version} of {registered.name}"
     if verdict.verdict == "promote":
-        return f"{model} is the champion now" + (f"; version {champion.version} was before." if champion else ".")
-    return f"{model} was registered beside it; {stays}."
+        return f"{model} is the champion now" + (f"; it was version {champion.version} before." if champion else ".")
+    return f"{model} was registered as a challenger{stays}."
 
 
 def _deciding_reasons(verdict: Verdict) -> list[str]:

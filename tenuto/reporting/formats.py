@@ -59,6 +59,12 @@ def share(value: float | None) -> str:
     return "0" if value is None or not math.isfinite(value) else f"{min(max(value, 0.0), 1.0):.4f}"
 
 
+def named(group: str) -> str:
+    """'label=seven' as 'class seven', 'speaker=ann' as 'speaker ann', anything else as it is."""
+    kind, equals, name = group.partition("=")
+    return f"{'class' if kind == 'label' else kind} {name}" if equals else group
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "figure": figure,
     "signed": signed,
@@ -68,4 +74,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "web_link": web_link,
     "share": share,
+    "named": named,
 }

@@ -90,8 +90,7 @@ def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
 
 def _answers_of(answers: pd.DataFrame, model: str) -> pd.DataFrame:
     own = answers[answers["model"] == model].set_index("clip_id")
-    probabilities = own[[column for column in own if column.startswith("p_")]]
-    return own.assign(probability=probabilities.max(axis=1))
+    return own.assign(probability=own.filter(regex="^p_").max(axis=1))
 
 
 def _kind(label: str, candidate: str, opponent: str) -> str:

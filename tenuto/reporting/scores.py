@@ -20,7 +20,8 @@ MODELS = {
 WIDEST_MATRIX = 14
 """More classes than these are shown as coloured cells without numbers."""
 
-MOST_CONFUSIONS = 10
+LONGEST_STUB = 14
+MOST_CONFUSIONS = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ModelRow:
 
     key: str
     name: str
+    version: str  # of the champion
     metrics: dict[str, float]
     interval: Interval | None
     lead: Interval | None  # the candidate's macro-F1 less this model's
@@ -44,7 +46,8 @@ def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[Mod
     return [
         ModelRow(
             key=key,
-            name=_name(key, champion),
+            name=_name(key),
+            version=champion.version if key == "champion" and champion else "",
             metrics=evaluation.metrics[key],
             interval=evaluation.intervals.get(key),
             lead=evaluation.differences.get(key),
@@ -55,7 +58,7 @@ def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[Mod
 
 def remarks(evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing: what was resampled, what was left out, what could not be scored."""
-    sentences = [f"{MODELS.get(model, model)} was not scored: {why}." for model, why in evaluation.unscored.items()]
+    sentences = [f"{_name(model)} was not scored: {why}." for model, why in evaluation.unscored.items()]
     if evaluation.left_out:
         clips = counted(len(evaluation.left_out), "test clip")
         sentences.append(f"{clips} on which the champion had trained are left out, for every model.")
@@ -65,9 +68,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def _name(key: str, champion: RegisteredModel | None = None) -> str:
-    name = MODELS.get(key, key)
-    return f"{name}, version {champion.version}" if key == "champion" and champion else name
+def _name(key: str) -> str:
+    return MODELS.get(key, key)
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,14 @@ class Confusion:
     name: str
     labels: tuple[str, ...]
     rows: list[tuple[str, list[tuple[int, float]]]]  # true label, (clips, share of the row) per answer
-    mistakes: list[tuple[str, str, int]]  # true label, answer, clips
+    mistakes: list[tuple[str, str, int]]  # true label, answer, clips; the most frequent
+    wrong: int  # clips in all mistakes together
     is_wide: bool
+
+    @property
+    def stub(self) -> int:
+        """The characters that the longest label takes, within reason."""
+        return min(max(map(len, self.labels), default=1), LONGEST_STUB)
 
 
 def confusions(evaluation: Evaluation) -> list[Confusion]:
@@ -154,7 +162,15 @@ def _confusion(key: str, labels: tuple[str, ...], matrix: list[list[int]]) -> Co
         (labels[i], labels[j], clips) for i, row in enumerate(matrix) for j, clips in enumerate(row) if i != j and clips
     ]
     mistakes.sort(key=lambda mistake: (-mistake[2], mistake))
-    return Confusion(key, _name(key), labels, rows, mistakes[:MOST_CONFUSIONS], len(labels) > WIDEST_MATRIX)
+    return Confusion(
+        key=key,
+        name=_name(key),
+        labels=labels,
+        rows=rows,
+        mistakes=mistakes[:MOST_CONFUSIONS],
+        wrong=sum(clips for _, _, clips in mistakes),
+        is_wide=len(labels) > WIDEST_MATRIX,
+    )
 
 
 @dataclass(frozen=True)

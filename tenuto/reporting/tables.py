@@ -61,4 +61,4 @@ def quarantine(path: Path | None) -> Quarantine | None:
     rows = table.fillna("").astype(str).sort_values(["reason", "path"], kind="stable")
     reasons = [(str(reason), int(n)) for reason, n in rows["reason"].value_counts().items()]
     first = rows.head(MOST_QUARANTINED)[["path", "label", "reason", "detail"]]
-    return Quarantine(len(rows), reasons, first.to_dict("records"))
+    return Quarantine(len(rows), reasons, [{str(k): v for k, v in row.items()} for row in first.to_dict("records")])

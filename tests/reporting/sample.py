@@ -106,6 +106,7 @@ def evaluation(folder: Path, clips: pd.DataFrame) -> Evaluation:
     own = {model: table[table["model"] == model] for model in ("candidate", "baseline", "champion", "majority")}
     scores = {model: float((rows["label"] == rows["predicted"]).mean()) for model, rows in own.items()}
     return Evaluation(
+        unit_name="speaker",
         probabilities_path=path,
         labels=DIGITS,
         metrics={
@@ -197,7 +198,7 @@ VALIDATION = ValidationReport(
             expectation="no_group_leakage",
             severity="stop",
             success=True,
-            summary="No speaker is in more than one split.",
+            summary="No speaker is in two splits.",
         ),
         Finding(expectation="label_known", severity="stop", success=True, summary="Every clip has a label."),
     )
