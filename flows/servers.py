@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from tenuto import processes
 from tenuto.errors import ServerError
 from tenuto.records import Record
 from tenuto.settings import Params
@@ -53,8 +54,7 @@ class Server(Record):
     address: str
     port: int
     pid: int
-    started: str = ""
-    """When the process began, as the system counts it: tells a process from a later one with its number."""
+    began: str
 
 
 class Servers(Record):
@@ -168,7 +168,7 @@ def _start_mlflow(workspace: Workspace, port: int) -> Server:
 
 
 def _server(name: str, address: str, port: int, pid: int) -> Server:
-    return Server(name=name, address=address, port=port, pid=pid, started=_started(pid))
+    return Server(name=name, address=address, port=port, pid=pid, began=processes.began(pid))
 
 
 def _spawn(workspace: Workspace, name: str, command: list[str], own: dict[str, str]) -> int:
@@ -221,26 +221,7 @@ def _noted(workspace: Workspace) -> list[Server]:
 
 
 def _is_alive(server: Server) -> bool:
-    _reap(server.pid)
-    try:
-        os.kill(server.pid, 0)
-    except OSError:
-        return False
-    return _started(server.pid) == server.started
-
-
-def _reap(pid: int) -> None:
-    # a child of ours that has ended stays visible until it is waited for
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-
-
-def _started(pid: int) -> str:
-    """The start time of a process in clock ticks since boot, '' where the system has no /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    return processes.is_alive(server.pid, server.began)
 
 
 def _listens(port: int) -> bool:
@@ -269,7 +250,9 @@ def _end(pid: int) -> None:
             return
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:
-            _reap(pid)
+            # a child of ours that has ended counts as running until it is waited for
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
             try:
                 os.killpg(pid, 0)
             except ProcessLookupError:

@@ -15,10 +15,37 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from tenuto.records import CodeVersion
+from pydantic import Field
+
+from tenuto.records import CodeVersion, DatasetVersion, Record
 
 _SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
 _SOURCE_SUFFIXES = frozenset({".py", ".j2", ".css", ".js", ".yaml", ".html"})
+
+
+class Lineage(Record):
+    """What one run was made from; the tracked run and the registered version repeat it as tags."""
+
+    dataset: DatasetVersion
+    code: CodeVersion
+    inputs: str = Field(description="hash of everything that decides what the run comes to")
+    source_sha256: str
+    environment: dict[str, str]
+    prefect_run: str | None = None
+
+    def tags(self) -> dict[str, str]:
+        """The lineage as text, one value per tag; what is unknown is left out."""
+        values = {
+            "tenuto.dataset_md5": self.dataset.md5,
+            "tenuto.dataset_clips": str(self.dataset.clips),
+            "tenuto.inputs": self.inputs,
+            "tenuto.source_sha256": self.source_sha256,
+            "tenuto.git_commit": self.code.commit,
+            "tenuto.git_branch": self.code.branch,
+            "tenuto.git_dirty": str(bool(self.code.dirty_files)).lower() if self.code.commit else None,
+            "tenuto.prefect_run": self.prefect_run,
+        }
+        return {name: value for name, value in values.items() if value}
 
 
 def code_version(root: Path) -> CodeVersion:

@@ -1,0 +1,48 @@
+"""The model as MLflow serves it: encoded audio in, one label and the probability of every class out.
+
+MLflow stores this file with each registered version and runs it where the model is served, beside a copy of the
+package `tenuto`; neither Prefect nor DVC nor Great Expectations is needed there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class AudioClassifier(PythonModel):
+    """Classifies recordings given as the bytes of a wav, flac, ogg or mp3 file."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Loads the checkpoint that the version was registered with."""
+        from tenuto.predictor import Predictor
+
+        self._predictor = Predictor.load(context.artifacts["checkpoint"])
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row per row of `model_input`, whose column `audio` holds encoded audio.
+
+        Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1].
+        """
+        import pandas as pd
+
+        from tenuto import audio
+
+        predictor = self._predictor
+        recordings = [audio.decode_bytes(bytes(encoded)) for encoded in model_input["audio"]]
+        probabilities = predictor.predict([audio.waveform(r, predictor.sample_rate_hz) for r in recordings])
+        columns = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in predictor.labels])
+        best = probabilities.argmax(axis=1)
+        columns.insert(0, "label", [predictor.labels[i] for i in best])
+        columns.insert(1, "probability", probabilities.max(axis=1))
+        return columns
+
+
+set_model(AudioClassifier())
