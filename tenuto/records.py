@@ -84,10 +84,23 @@ class Checkpoint(Record):
     sha256: str = Field(description="over the folder's files in name order")
     backbone: str
     backbone_revision: str
+    backbone_licence: str = "unknown"
     preprocessing: str = Field(description="hash of the preprocessing that goes with the weights")
     labels: tuple[str, ...]
     trainable_parameters: int
     seconds: float = Field(description="training time")
+    origin: str = Field(default="", description="which epoch won on the validation split, or that the probe did")
+    validation: dict[str, float] = Field(default_factory=dict, description="macro_f1 and log_loss, also of the probe")
+
+
+class FillComparison(Record):
+    """What filling up rare classes and groups with augmented copies did to their recall on the test split.
+
+    Measured by linear probes on the same frozen embeddings; keys are 'macro', 'label=seven', 'accent=scottish' ...
+    """
+
+    copies: dict[str, int] = Field(description="augmented copies made, by what they fill up")
+    recall: dict[str, dict[str, float]] = Field(description="'without fill' and 'with fill', each per key, in [0, 1]")
 
 
 class Interval(Record):
@@ -188,6 +201,9 @@ class Outcome(Record):
     model: RegisteredModel | None = None
     metrics: dict[str, dict[str, float] | None] = Field(
         default_factory=dict, description="candidate, baseline, champion (null when there is none), majority"
+    )
+    fill: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="recall of rare classes and groups with and without augmentation fill"
     )
     dataset: DatasetVersion
     run: dict[str, str | None] = Field(description="mlflow run id, prefect flow run id, git commit")

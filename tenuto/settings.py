@@ -94,8 +94,12 @@ class FinetuneSettings(Section):
     probe_c: float = Field(default=1.0, gt=0, description="inverse of the probe's L2 penalty")
     epochs: float = Field(default=3.0, ge=0, description="0 keeps the linear probe as the candidate")
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    scratch_learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="null: 5e-4 for speech-embedding, 3e-5 for other backbones"
+    )
+    scratch_learning_rate: float | None = Field(
+        default=None, gt=0, description="of the baseline; null: 2e-3 for speech-embedding, 1e-4 for other backbones"
+    )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -1,0 +1,194 @@
+"""Changed copies of training clips: what is drawn (a table of numbers), and how it is applied to a wave.
+
+Drawing and applying are apart: the same table gives the same audio, so a copy can be cached, shown in the report and
+made again. Copies are made of training clips only, and belong to the clip that they were made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tenuto.records import GROUP_PREFIX
+from tenuto.settings import AugmentSettings
+
+Wave = npt.NDArray[np.float32]
+
+DRAWN = (
+    "noise_seed",
+    "stretch_rate",
+    "pitch_semitones",
+    "shift_seconds",
+    "room_seconds",
+    "band_limit_hz",
+    "gain_db",
+    "snr_db",
+)
+"""Columns of a table of draws, in the order in which they are applied; NaN is 'leave it'."""
+
+_ROOM_SECONDS = (0.1, 0.6)
+_BAND_LIMIT_HZ = (1500.0, 6000.0)
+_MAX_GROUP_VALUES = 20
+
+
+def draw(count: int, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
+    """`count` independent draws, one a row, with the columns DRAWN."""
+    octaves = np.log2(1 + settings.max_stretch)
+    low_hz, high_hz = np.log(_BAND_LIMIT_HZ)
+    ranges: dict[str, tuple[float, npt.NDArray[np.float64]]] = {
+        "stretch_rate": (settings.stretch, 2 ** rng.uniform(-octaves, octaves, count)),
+        "pitch_semitones": (settings.pitch, _around_zero(settings.max_pitch_semitones, count, rng)),
+        "shift_seconds": (settings.shift, _around_zero(settings.max_shift_seconds, count, rng)),
+        "room_seconds": (settings.room, rng.uniform(*_ROOM_SECONDS, count)),
+        "band_limit_hz": (settings.band_limit, np.exp(rng.uniform(low_hz, high_hz, count))),
+        "gain_db": (settings.gain, _around_zero(settings.max_gain_db, count, rng)),
+        "snr_db": (settings.noise, rng.uniform(settings.min_snr_db, settings.max_snr_db, count)),
+    }
+    table = pd.DataFrame({"noise_seed": rng.integers(0, 2**31, count)})
+    for name, (probability, values) in ranges.items():
+        table[name] = np.where(rng.random(count) < probability, values, np.nan)
+    return table[list(DRAWN)]
+
+
+def plan(clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
+    """The copies that fill up rare classes and groups of the training clips among `clips`.
+
+    One row per copy: the columns of its clip, `copy` (from 1), the columns DRAWN and `reason`, such as 'label=seven'.
+    A class is filled up to `settings.fill` of the largest one; then so are the values of each group column that the
+    training clips share with the others (filling speakers whom no other split has would help nobody).
+    """
+    train = clips[clips["split"] == "train"]
+    chosen: list[tuple[int, str]] = []
+    for column in ["label", *_shared_groups(clips)]:
+        chosen += _missing(train, column, chosen, settings, rng)
+    positions = [position for position, _ in chosen]
+    copies = train.iloc[positions].reset_index(drop=True)
+    copies["copy"] = copies.groupby("clip_id").cumcount() + 1
+    copies["reason"] = [reason for _, reason in chosen]
+    return pd.concat([copies, draw(len(copies), settings, rng)], axis=1)
+
+
+def draw_hash(drawn: Mapping[Any, Any]) -> str:
+    """16 hex digits, the same for the same draw."""
+    text = ",".join(f"{name}={float(drawn[name])!r}" for name in DRAWN)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def apply(wave: Wave, sample_rate_hz: int, drawn: Mapping[Any, Any]) -> Wave:
+    """The (n,) wave changed as `drawn` says (columns DRAWN); its length changes with `stretch_rate` only."""
+    noise = np.random.default_rng(int(drawn["noise_seed"]))
+    steps = {
+        "stretch_rate": _stretched,
+        "pitch_semitones": _pitched,
+        "shift_seconds": _shifted,
+        "room_seconds": _in_room,
+        "band_limit_hz": _band_limited,
+        "gain_db": _louder,
+        "snr_db": _noisy,
+    }
+    for name, step in steps.items():
+        if not np.isnan(drawn[name]):
+            wave = step(wave, sample_rate_hz, float(drawn[name]), noise)
+    peak = float(np.abs(wave).max(initial=0))
+    return (wave / peak if peak > 1 else wave).astype(np.float32)
+
+
+def _shared_groups(clips: pd.DataFrame) -> list[str]:
+    train, others = clips[clips["split"] == "train"], clips[clips["split"].isin(["validation", "test"])]
+    columns = [str(column) for column in clips.columns if str(column).startswith(GROUP_PREFIX)]
+    return [
+        column
+        for column in columns
+        if 2 <= train[column].nunique() <= _MAX_GROUP_VALUES and train[column].isin(others[column].dropna()).any()
+    ]
+
+
+def _missing(
+    train: pd.DataFrame,
+    column: str,
+    chosen: list[tuple[int, str]],
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+) -> list[tuple[int, str]]:
+    """(position in `train`, reason) of the copies that `column` still lacks, each clip's turn in random order."""
+    values = train[column].to_numpy()
+    own = train[column].value_counts()
+    counts = own.add(pd.Series(values[[position for position, _ in chosen]]).value_counts(), fill_value=0)
+    wanted = round(settings.fill * counts.max())
+    more: list[tuple[int, str]] = []
+    for value in sorted(own.index):
+        positions = np.flatnonzero(values == value)
+        count = int(min(wanted - counts[value], settings.max_copies * len(positions)))
+        turns = np.concatenate([rng.permutation(positions) for _ in range(-(-count // len(positions)))] or [[]])
+        name = column.removeprefix(GROUP_PREFIX)
+        more += [(int(position), f"{name}={value}") for position in turns[: max(count, 0)]]
+    return more
+
+
+def _around_zero(limit: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    return rng.uniform(-limit, limit, count)
+
+
+def _stretched(wave: Wave, rate_hz: int, rate: float, _: np.random.Generator) -> Wave:
+    from audiomentations import TimeStretch
+
+    return _transformed(TimeStretch(rate, rate, leave_length_unchanged=False, p=1), wave, rate_hz, rate=rate)
+
+
+def _pitched(wave: Wave, rate_hz: int, semitones: float, _: np.random.Generator) -> Wave:
+    from audiomentations import PitchShift
+
+    return _transformed(PitchShift(semitones, semitones, p=1), wave, rate_hz, num_semitones=semitones)
+
+
+def _shifted(wave: Wave, rate_hz: int, seconds: float, _: np.random.Generator) -> Wave:
+    from audiomentations import Shift
+
+    shift = Shift(seconds, seconds, shift_unit="seconds", rollover=False, p=1)
+    return _transformed(shift, wave, rate_hz, shift_amount=seconds)
+
+
+def _band_limited(wave: Wave, rate_hz: int, cutoff_hz: float, _: np.random.Generator) -> Wave:
+    from audiomentations import LowPassFilter
+
+    if cutoff_hz >= rate_hz / 2:
+        return wave
+    low_pass = LowPassFilter(cutoff_hz, cutoff_hz, min_rolloff=24, max_rolloff=24, p=1)
+    return _transformed(low_pass, wave, rate_hz, cutoff_freq=cutoff_hz, rolloff=24)
+
+
+def _louder(wave: Wave, rate_hz: int, gain_db: float, _: np.random.Generator) -> Wave:
+    from audiomentations import Gain
+
+    return _transformed(Gain(gain_db, gain_db, p=1), wave, rate_hz, amplitude_ratio=10 ** (gain_db / 20))
+
+
+def _transformed(transform: Any, wave: Wave, rate_hz: int, **parameters: Any) -> Wave:
+    """What an audiomentations transform does at given parameters; its own draws use a global generator."""
+    transform.parameters = {"should_apply": True, **parameters}
+    transform.freeze_parameters()
+    return np.asarray(transform(wave, rate_hz), dtype=np.float32)
+
+
+def _in_room(wave: Wave, rate_hz: int, reverberation_seconds: float, noise: np.random.Generator) -> Wave:
+    """The wave in a room: direct sound, then noise that falls by 60 dB within the reverberation time, 9 dB below."""
+    from scipy.signal import fftconvolve
+
+    times = np.arange(1, round(reverberation_seconds * rate_hz)) / rate_hz
+    tail = noise.standard_normal(len(times)) * 10 ** (-3 * times / reverberation_seconds)
+    tail *= 10 ** (-9 / 20) / max(float(np.sqrt(np.sum(tail**2))), 1e-12)
+    response = np.concatenate([[1.0], tail])
+    return np.asarray(fftconvolve(wave, response)[: len(wave)], dtype=np.float32)
+
+
+def _noisy(wave: Wave, _: int, snr_db: float, noise: np.random.Generator) -> Wave:
+    """White noise at `snr_db` below the wave's RMS level."""
+    from audiomentations.core.utils import calculate_desired_noise_rms, calculate_rms
+
+    level = calculate_desired_noise_rms(calculate_rms(wave), snr_db)
+    return (wave + level * noise.standard_normal(len(wave))).astype(np.float32)
