@@ -84,7 +84,7 @@ def decode_file(file: BinaryIO, *, max_duration_seconds: float | None = None) ->
     return Recording(samples, sample_rate_hz, codec, is_truncated)
 
 
-def open_recording(path: Path) -> BinaryIO:
+def open_recording(path: Path) -> io.BufferedReader:
     """The open file at `path`; raises ClipError when it is missing, unreadable or no regular file."""
     try:
         # without O_NONBLOCK, opening a named pipe waits for a writer for ever

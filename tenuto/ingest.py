@@ -1,0 +1,343 @@
+"""Takes labelled recordings from a source into the dataset.
+
+Recordings are read once: what was measured is kept by the hash of a file's bytes, so adding a grown source again
+works on the new files alone. The source is never changed. What cannot be used goes into the quarantine table with its
+reason. The manifest is replaced last and at once, so a kill at any moment leaves the dataset as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+from filelock import FileLock
+
+from tenuto import audio, fingerprint, manifest, quality, sources
+from tenuto.errors import ClipError, SourceError
+from tenuto.records import GROUP_PREFIX, Quarantined
+from tenuto.settings import DataSettings
+from tenuto.sources import SourceEntry
+from tenuto.store import ClipStore
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+# raised whenever what is measured or how changes, so that old facts are not taken for new ones
+_FACTS_VERSION = 1
+_KEEP_EVERY_FILES = 1_000
+_CLIPS = "clips"
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """How many clips are new, how many recordings were there already, and what this source had to leave out."""
+
+    added: int
+    unchanged: int
+    quarantined: tuple[Quarantined, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A recording of the source with what is known about its samples."""
+
+    entry: SourceEntry
+    file_sha256: str
+    facts: dict[str, Any]
+
+    @property
+    def clip_id(self) -> str:
+        return str(self.facts["clip_id"])
+
+
+def add(
+    source: Path,
+    data: Path,
+    cache: Path,
+    settings: DataSettings,
+    *,
+    pattern: str | None = None,
+    on_progress: Progress | None = None,
+) -> IngestResult:
+    """Take the recordings of `source` into the dataset folder `data`.
+
+    `cache` keeps what was measured per file; it may be deleted at any time. `on_progress` is told how many of how
+    many files were looked at. Raises SourceError when the source cannot be read or holds nothing, DatasetError when
+    the dataset is damaged.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "ingest.lock"):
+        plan = _plan(source, data, cache, settings, pattern, on_progress, keep=True)
+        plan.write(data)
+    return plan.result
+
+
+def check(
+    source: Path,
+    data: Path,
+    cache: Path,
+    settings: DataSettings,
+    *,
+    pattern: str | None = None,
+    on_progress: Progress | None = None,
+) -> IngestResult:
+    """What `add` would return, without writing anything."""
+    return _plan(source, data, cache, settings, pattern, on_progress, keep=False).result
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What an addition will do."""
+
+    known: pd.DataFrame
+    new: list[_Found]
+    unchanged: int
+    quarantined: tuple[Quarantined, ...]
+    looked_at: frozenset[str]
+
+    @property
+    def result(self) -> IngestResult:
+        return IngestResult(len(self.new), self.unchanged, self.quarantined)
+
+    def write(self, data: Path) -> None:
+        """Clips first, quarantine next, the manifest last; then what no manifest names is removed."""
+        manifest_path, quarantine_path = data / manifest.FILE_NAME, data / manifest.QUARANTINE_FILE_NAME
+        for clip in self.new:
+            _copy(clip, data)
+        kept = [row for row in manifest.read_quarantine(quarantine_path) if row.path not in self.looked_at]
+        manifest.write_quarantine([*kept, *self.quarantined], quarantine_path)
+        if self.new or not manifest_path.exists():
+            manifest.write(_grown(self.known, self.new), manifest_path)
+        _sweep(data)
+
+
+def _plan(
+    source: Path,
+    data: Path,
+    cache: Path,
+    settings: DataSettings,
+    pattern: str | None,
+    on_progress: Progress | None,
+    *,
+    keep: bool,
+) -> _Plan:
+    if source.resolve().is_relative_to(data.resolve()):
+        raise SourceError(f"{source} lies in the dataset folder {data}; wanted recordings from elsewhere.")
+    known = manifest.read(data / manifest.FILE_NAME) if (data / manifest.FILE_NAME).exists() else manifest.empty()
+    found = sources.scan(source, pattern, exclude=data)
+    readings = _Readings(cache, settings, keep=keep)
+    usable: list[_Found] = []
+    rejected = list(found.rejected)
+    for done, entry in enumerate(found.entries):
+        if on_progress:
+            on_progress(done, len(found.entries))
+        try:
+            usable.append(readings.read(entry))
+        except ClipError as error:
+            rejected.append(_quarantined(entry, error.reason, error.detail))
+    readings.flush()
+    if on_progress:
+        on_progress(len(found.entries), len(found.entries))
+    new, unchanged, doubtful = _sorted_out(usable, known)
+    looked_at = frozenset(e.shown for e in found.entries) | {row.path for row in found.rejected}
+    return _Plan(known, new, unchanged, (*rejected, *doubtful), looked_at)
+
+
+class _Readings:
+    """Facts per file, kept by the hash of the file's bytes."""
+
+    def __init__(self, cache: Path, settings: DataSettings, *, keep: bool) -> None:
+        key = f"v{_FACTS_VERSION}-{soundfile.__libsndfile_version__}"
+        self._store = ClipStore(cache, "facts", key)
+        self._known: dict[Any, dict[Any, Any]] = self._store.load().to_dict("index")
+        self._fresh: dict[str, dict[str, Any]] = {}
+        self._settings, self._keep = settings, keep
+
+    def read(self, entry: SourceEntry) -> _Found:
+        """The recording with its facts; raises ClipError when it cannot be used."""
+        with audio.open_recording(entry.path) as file:
+            file_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            facts = self._known.get(file_sha256)
+            if facts is None:
+                facts = _facts(file, self._settings)
+                self._remember(file_sha256, facts)
+        _check_usable(facts, self._settings)
+        return _Found(entry, file_sha256, facts)
+
+    def flush(self) -> None:
+        if self._keep and self._fresh:
+            self._store.add(pd.DataFrame.from_dict(self._fresh, orient="index"))
+        self._fresh = {}
+
+    def _remember(self, file_sha256: str, facts: dict[str, Any]) -> None:
+        self._known[file_sha256] = self._fresh[file_sha256] = facts
+        if len(self._fresh) >= _KEEP_EVERY_FILES:
+            self.flush()
+
+
+def _facts(file: Any, settings: DataSettings) -> dict[str, Any]:
+    """Everything that is measured on a recording, as one flat row; raises ClipError."""
+    recording = audio.decode_file(file, max_duration_seconds=settings.max_duration_seconds)
+    measured = quality.measure(recording)
+    return {
+        "clip_id": clip_id(recording),
+        "duration_seconds": recording.duration_seconds,
+        "sample_rate_hz": recording.sample_rate_hz,
+        "channels": recording.channels,
+        "codec": recording.codec,
+        "is_truncated": recording.is_truncated,
+        **asdict(measured),
+        "fingerprint": fingerprint.fingerprint(audio.mono(recording.samples), recording.sample_rate_hz),
+    }
+
+
+def clip_id(recording: audio.Recording) -> str:
+    """The identity of a recording: 32 hex digits of the sha256 over rate, channels and float32 samples.
+
+    Tags and lossless re-encoding do not change it.
+    """
+    head = f"{recording.sample_rate_hz} {recording.channels} ".encode()
+    samples = np.ascontiguousarray(recording.samples, dtype="<f4")
+    return hashlib.sha256(head + samples.tobytes()).hexdigest()[:32]
+
+
+def _check_usable(facts: dict[str, Any], settings: DataSettings) -> None:
+    lasts = facts["duration_seconds"]
+    if lasts > settings.max_duration_seconds:
+        raise ClipError("too-long", f"{lasts:.1f} s, at most {settings.max_duration_seconds:g} s wanted")
+    if lasts < settings.min_duration_seconds:
+        raise ClipError("too-short", f"{lasts:.4f} s, at least {settings.min_duration_seconds:g} s wanted")
+    if facts["swing_dbfs"] < settings.silence_dbfs:
+        raise ClipError("silent", f"its peak is {facts['swing_dbfs']:.0f} dBFS, wanted {settings.silence_dbfs:g}")
+
+
+def _quarantined(entry: SourceEntry, reason: str, detail: str) -> Quarantined:
+    return Quarantined(path=entry.shown, reason=reason, detail=detail, label=entry.label)
+
+
+def _sorted_out(usable: Iterable[_Found], known: pd.DataFrame) -> tuple[list[_Found], int, list[Quarantined]]:
+    """New clips by clip_id, how many recordings are there already, and recordings that contradict one another."""
+    truth = dict(zip(known["clip_id"], known["label"], strict=True))
+    groups = {row["clip_id"]: _groups_of(row) for row in known.to_dict("records")}
+    by_clip: dict[str, list[_Found]] = {}
+    for found in usable:
+        by_clip.setdefault(found.clip_id, []).append(found)
+    new: dict[str, _Found] = {}
+    unchanged, doubtful = 0, []
+    for clip, copies in sorted(by_clip.items()):
+        labels = {truth[clip]} if clip in truth else {found.entry.label for found in copies}
+        for found in copies:
+            if len(labels) > 1 or found.entry.label not in labels:
+                doubtful.append(_two_labels(found, labels | {f.entry.label for f in copies}, clip in truth))
+            elif groups.setdefault(clip, found.entry.groups) != found.entry.groups:
+                doubtful.append(_quarantined(found.entry, "conflicting-groups", _conflict(groups[clip], found.entry)))
+            elif clip in truth or clip in new:
+                unchanged += 1
+            else:
+                new[clip] = found
+    return _without_lone_labels(new, known, doubtful), unchanged, doubtful
+
+
+def _groups_of(row: dict[Any, Any]) -> dict[str, str]:
+    return {
+        name.removeprefix(GROUP_PREFIX): value
+        for name, value in row.items()
+        if name.startswith(GROUP_PREFIX) and isinstance(value, str)
+    }
+
+
+def _two_labels(found: _Found, labels: set[str], in_dataset: bool) -> Quarantined:
+    where = "in the dataset and this source" if in_dataset else "in this source"
+    detail = f"the same samples are labelled {' and '.join(map(repr, sorted(labels)))} {where}"
+    return _quarantined(found.entry, "two-labels", detail)
+
+
+def _conflict(groups: dict[str, str], entry: SourceEntry) -> str:
+    return f"the same samples are already there with {groups or 'no groups'}, here with {entry.groups or 'none'}"
+
+
+def _without_lone_labels(new: dict[str, _Found], known: pd.DataFrame, doubtful: list[Quarantined]) -> list[_Found]:
+    counts = pd.concat([known["label"], pd.Series([f.entry.label for f in new.values()], dtype="str")]).value_counts()
+    kept = []
+    for found in new.values():
+        if counts[found.entry.label] < 2:
+            detail = f"the only clip labelled {found.entry.label!r}; a class needs two to be trained and tested"
+            doubtful.append(_quarantined(found.entry, "lone-label", detail))
+        else:
+            kept.append(found)
+    return kept
+
+
+def _grown(known: pd.DataFrame, new: list[_Found]) -> pd.DataFrame:
+    """The manifest with the new clips, each in the family of its oldest near-duplicate."""
+    batch = int(known["batch"].max()) + 1 if len(known) else 0
+    families = _families(known, new)
+    rows = [_row(found, batch, families[found.clip_id]) for found in new]
+    added = pd.DataFrame(rows) if rows else manifest.empty()
+    whole = pd.concat([known, added], ignore_index=True) if len(known) else added
+    return whole.astype({column: object for column in whole.columns if column.startswith(GROUP_PREFIX)})
+
+
+def _row(found: _Found, batch: int, family: str) -> dict[str, Any]:
+    suffix = found.entry.path.suffix.lower()
+    return {
+        **{name: value for name, value in found.facts.items() if name in manifest.COLUMNS},
+        **{GROUP_PREFIX + name: value for name, value in found.entry.groups.items()},
+        "path": f"{_CLIPS}/{found.clip_id[:2]}/{found.clip_id}{suffix}",
+        "source": found.entry.shown,
+        "label": found.entry.label,
+        "batch": batch,
+        "family": family,
+    }
+
+
+def _families(known: pd.DataFrame, new: list[_Found]) -> dict[str, str]:
+    """Family per new clip: the family of the oldest clip that it is, directly or through others, a copy of."""
+    oldest_first = known.sort_values(["batch", "clip_id"])
+    families = [*oldest_first["family"], *(found.clip_id for found in new)]
+    prints = list(oldest_first["fingerprint"])
+    root = list(range(len(families)))
+
+    def find(place: int) -> int:
+        while root[place] != place:
+            place = root[place]
+        return place
+
+    for i, j in fingerprint.near_duplicates([found.facts["fingerprint"] for found in new], prints):
+        first, second = sorted((find(i), find(j)))
+        root[second] = first
+    return {found.clip_id: families[find(len(prints) + place)] for place, found in enumerate(new)}
+
+
+def _copy(found: _Found, data: Path) -> None:
+    target = data / _row(found, 0, "")["path"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    with audio.open_recording(found.entry.path) as original, temporary.open("wb") as copy:
+        shutil.copyfileobj(original, copy)
+    with temporary.open("rb") as copy:
+        if hashlib.file_digest(copy, "sha256").hexdigest() != found.file_sha256:
+            raise SourceError(f"{found.entry.shown} changed while it was being added; run the command again.")
+    temporary.replace(target)
+
+
+def _sweep(data: Path) -> None:
+    """Remove clip files that the manifest does not name: what a killed addition left behind."""
+    named = set(manifest.read(data / manifest.FILE_NAME)["path"])
+    for folder in (data / _CLIPS).glob("*"):
+        for path in folder.iterdir():
+            if str(path.relative_to(data)) not in named:
+                path.unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()

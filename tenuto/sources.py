@@ -1,0 +1,305 @@
+"""Finds labelled recordings in a source, whatever its layout, and says which of them cannot be used and why.
+
+Three layouts: a folder per class, a table (CSV or Parquet) with `path`, `label` and group columns, and file names
+that follow a pattern. Nothing is decoded here and the source is only read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenuto import manifest, tables
+from tenuto.errors import SourceError
+from tenuto.records import Quarantined
+
+# fmt: off
+UNDECODABLE_SUFFIXES = frozenset(("aac", "amr", "ape", "m4a", "mka", "mp4", "webm", "wma", "wv"))
+"""Audio that libsndfile cannot read: quarantined with a reason, not passed over in silence."""
+
+AUDIO_SUFFIXES = UNDECODABLE_SUFFIXES | {
+    "aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "snd", "w64", "wav", "wave",
+}
+"""File name endings, in lower case and without the dot, of the files that are looked at."""
+
+KNOWN_GROUPS = frozenset((
+    "accent", "age", "channel", "condition", "country", "device", "dialect", "gender", "language", "location",
+    "machine", "microphone", "recording", "region", "room", "session", "sex", "site", "speaker", "station",
+))
+"""Columns that are groups even when no value occurs twice."""
+# fmt: on
+
+RESERVED_COLUMNS = frozenset((*manifest.COLUMNS, "split", "aside_reason"))
+
+_FRACTION = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?|nan|inf")
+_MIN_ROWS_TO_JUDGE = 10
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_GROUP_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_UNGROUPED_FIELDS = ("label", "index", "path", "_")
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One labelled recording: where it lies, its label and groups, and its path as the source names it."""
+
+    path: Path
+    label: str
+    groups: dict[str, str]
+    shown: str
+
+
+@dataclass
+class Scan:
+    """What a source holds: entries sorted by name, and what cannot be used."""
+
+    entries: list[SourceEntry] = field(default_factory=list)
+    rejected: list[Quarantined] = field(default_factory=list)
+
+    def reject(self, shown: str, reason: str, detail: str, label: str | None = None) -> None:
+        self.rejected.append(Quarantined(path=shown, reason=reason, detail=detail, label=label))
+
+
+def scan(source: Path, pattern: str | None = None, *, exclude: Path | None = None) -> Scan:
+    """The labelled recordings in `source`: a folder, or a table.
+
+    With a `pattern` such as '{label}_{speaker}_{index}.wav', labels and groups come from the file names: fields other
+    than label, index, path and _ are groups; `*` stands for any text; a pattern with a slash is matched against the
+    path inside the source. The folder `exclude` is not entered. Raises SourceError when the source cannot be read or
+    holds nothing, saying what was looked for.
+    """
+    source = source.expanduser()
+    if not source.exists():
+        raise SourceError(f"{source} does not exist; wanted a folder of recordings, or a CSV or Parquet table of them.")
+    found = Scan()
+    if source.is_file():
+        _read_table_into(found, source, pattern)
+    else:
+        _walk_into(found, source, NamePattern(pattern) if pattern else None, exclude)
+    found.entries.sort(key=lambda entry: entry.shown)
+    return found
+
+
+def shown_name(path: str | Path) -> str:
+    r"""A path as text that any encoding can hold: bytes that are no UTF-8 become \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def clean_text(text: str) -> str:
+    """A label or group value with composed accents and single inner spaces, trimmed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+class NamePattern:
+    """A file name pattern, as a regular expression."""
+
+    def __init__(self, pattern: str) -> None:
+        names = _FIELD.findall(pattern)
+        if "label" not in names:
+            raise SourceError(
+                f"--pattern {pattern!r} has no {{label}}; for example '{{label}}_{{speaker}}_{{index}}.wav'."
+            )
+        for name in names:
+            if not _GROUP_NAME.fullmatch(name) and name != "_":
+                raise SourceError(
+                    f"--pattern {pattern!r}: {{{name}}} is no field; wanted lower-case letters, digits, _."
+                )
+            if names.count(name) > 1 and name != "_":
+                raise SourceError(f"--pattern {pattern!r} has {{{name}}} twice; use {{_}} for what does not matter.")
+        self.text = pattern
+        self._with_folders = "/" in pattern
+        self._regex = re.compile("".join(_piece(part) for part in re.split(r"(\{[^{}]*\}|\*)", pattern)), re.IGNORECASE)
+
+    def match(self, relative: str) -> tuple[str, dict[str, str]] | None:
+        """Label and groups of a path inside the source; None when it does not fit."""
+        match = self._regex.fullmatch(relative if self._with_folders else relative.rpartition("/")[2])
+        if match is None:
+            return None
+        groups = {name: clean_text(value) for name, value in match.groupdict().items() if name not in _UNGROUPED_FIELDS}
+        return clean_text(match["label"]), groups
+
+
+def _piece(part: str) -> str:
+    if part == "*":
+        return "[^/]*"
+    name = part[1:-1] if part.startswith("{") else None
+    if name is None:
+        return re.escape(part)
+    if name == "_":
+        return "[^/]+?"
+    if name == "index":
+        return r"(?P<index>\d+)"
+    return r"(?P<path>.+)" if name == "path" else f"(?P<{name}>[^/]+?)"
+
+
+def _walk_into(found: Scan, source: Path, pattern: NamePattern | None, exclude: Path | None) -> None:
+    root = source.resolve()
+    try:
+        root.iterdir()
+    except OSError as error:
+        raise SourceError(f"{source} cannot be read: {error.strerror}.") from error
+    for path in _audio_files(found, root, root, exclude.resolve() if exclude else None):
+        relative = str(path.relative_to(root))
+        shown = shown_name(relative)
+        if shown != relative:
+            found.reject(shown, "name-not-utf8", "its name is no UTF-8 text; rename it")
+        elif pattern is not None:
+            _take_by_pattern(found, path, relative, pattern)
+        elif "/" not in relative:
+            found.reject(shown, "no-label", "lies in no class folder; wanted a folder per class, or --pattern")
+        else:
+            take(found, SourceEntry(path, clean_text(relative.partition("/")[0]), {}, shown))
+    if not found.entries and not found.rejected:
+        raise SourceError(_nothing_found(source, pattern))
+    if pattern is not None and not found.entries and all(r.reason == "pattern-mismatch" for r in found.rejected):
+        raise SourceError(
+            f"None of the {len(found.rejected)} audio files in {source} fits --pattern {pattern.text!r}; "
+            f"the first is {found.rejected[0].path!r}."
+        )
+
+
+def _take_by_pattern(found: Scan, path: Path, relative: str, pattern: NamePattern) -> None:
+    fields = pattern.match(relative)
+    if fields is None:
+        found.reject(relative, "pattern-mismatch", f"the name does not fit {pattern.text!r}")
+    else:
+        take(found, SourceEntry(path, *fields, relative))
+
+
+def take(found: Scan, entry: SourceEntry) -> None:
+    """Adds the entry to what was found, unless its label or the kind of file rules it out."""
+    suffix = entry.path.suffix[1:].lower()
+    if not entry.label:
+        found.reject(entry.shown, "no-label", "the label is empty")
+    elif not entry.label.isprintable():
+        found.reject(entry.shown, "bad-label", f"the label {entry.label!r} holds control characters")
+    elif suffix in UNDECODABLE_SUFFIXES:
+        detail = f"{suffix} cannot be decoded; convert it to flac, for example with ffmpeg"
+        found.reject(entry.shown, "unsupported-format", detail, entry.label)
+    else:
+        found.entries.append(entry)
+
+
+def _audio_files(found: Scan, folder: Path, root: Path, exclude: Path | None) -> Iterator[Path]:
+    try:
+        items = sorted(os.scandir(folder), key=lambda item: item.name)
+    except OSError as error:
+        found.reject(shown_name(folder.relative_to(root)), "unreadable", f"{error.strerror}")
+        return
+    for item in items:
+        # hidden files are caches and thumbnails; ._x.wav is what macOS leaves beside x.wav on other disks
+        if item.name.startswith(".") or item.name == "__MACOSX":
+            continue
+        path = Path(item.path)
+        if item.is_dir(follow_symlinks=False) and not _is_audio_name(item.name):
+            if path != exclude:
+                yield from _audio_files(found, path, root, exclude)
+        elif (problem := _problem(path, root)) is not None:
+            if _is_audio_name(item.name) or path.is_dir():
+                found.reject(shown_name(path.relative_to(root)), *problem)
+        elif _is_audio_name(item.name):
+            yield path
+
+
+def _is_audio_name(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in AUDIO_SUFFIXES and "." in name
+
+
+def _problem(path: Path, root: Path) -> tuple[str, str] | None:
+    """Why a path is not a file of the source: reason and detail; None when it is one."""
+    try:
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return "missing-file", "the link points at nothing"
+    except (OSError, RuntimeError) as error:
+        return "unreadable", f"{error}"
+    if not target.is_relative_to(root):
+        return "outside-source", f"the link leads out of the source, to {shown_name(target)}"
+    if stat.S_ISDIR(mode) and path.is_symlink():
+        return "linked-folder", "a link to a folder of the source is not followed; what it holds is read there"
+    if not stat.S_ISREG(mode):
+        return "not-a-file", "it is a folder, pipe or device, not a file"
+    return None
+
+
+def _read_table_into(found: Scan, source: Path, pattern: str | None) -> None:
+    if pattern is not None:
+        raise SourceError(f"--pattern is for folders; {source.name} gives path and label itself.")
+    table = tables.read(source)
+    for number, problem in table.broken:
+        found.reject(f"{source.name}:{number}", "bad-row", problem)
+    groups = _group_columns(found, table, source.name)
+    for number, row in table.rows:
+        _take_row(found, source.parent, f"{source.name}:{number}", row, groups)
+    if not found.entries and not found.rejected:
+        raise SourceError(f"{source} lists no recordings below its header.")
+
+
+def _take_row(found: Scan, folder: Path, line: str, row: dict[str, str], groups: list[str]) -> None:
+    written, label = row["path"].strip(), clean_text(row["label"])
+    if not written:
+        found.reject(line, "bad-row", "the path is empty", label or None)
+        return
+    path = folder / written
+    if not path.exists() and "\\" in written:
+        path = folder / written.replace("\\", "/")
+    if (problem := _row_problem(path, folder)) is not None:
+        found.reject(shown_name(written), *problem, label or None)
+        return
+    take(found, SourceEntry(path, label, {name: value for name in groups if (value := clean_text(row[name]))}, written))
+
+
+def _row_problem(path: Path, folder: Path) -> tuple[str, str] | None:
+    """As `_problem`, but a table may name files elsewhere; only links may not lead out of where it points."""
+    if not os.path.lexists(path):
+        return "missing-file", "the table names it but there is no such file"
+    root = folder.resolve()
+    if not path.parent.resolve().is_relative_to(root):
+        root = path.parent.resolve()
+    return _problem(path, root)
+
+
+def _group_columns(found: Scan, table: tables.Table, name: str) -> list[str]:
+    """The columns that divide the clips into groups; the others are reported as unknown."""
+    groups = []
+    for column in dict.fromkeys(table.columns):
+        if column in ("path", "label"):
+            continue
+        problem = _column_problem(column, [row[column].strip() for _, row in table.rows])
+        if table.columns.count(column) > 1:
+            problem = "the header names it twice"
+        if problem is None:
+            groups.append(column)
+        else:
+            found.reject(name, "unknown-column", f"column {column!r} is ignored: {problem}")
+    return groups
+
+
+def _column_problem(column: str, values: list[str]) -> str | None:
+    present = [value for value in values if value]
+    if not _GROUP_NAME.fullmatch(column):
+        return "no group name; wanted lower-case letters, digits, _"
+    if column in RESERVED_COLUMNS:
+        return "the manifest measures or assigns it itself"
+    if not present:
+        return "it is empty"
+    if all(_FRACTION.fullmatch(value) for value in present):
+        return "it measures (fractions) where a group names"
+    if column not in KNOWN_GROUPS and len(present) >= _MIN_ROWS_TO_JUDGE and len(set(present)) == len(present):
+        return "every value is different, so it groups nothing"
+    return None
+
+
+def _nothing_found(source: Path, pattern: NamePattern | None) -> str:
+    wanted = f"files that fit {pattern.text!r}" if pattern else "a folder per class with recordings in it"
+    tables_there = sorted(p.name for p in source.iterdir() if p.suffix[1:].lower() in tables.SUFFIXES)
+    hint = (
+        f" It holds {tables_there[0]}: to read that table, name it: {source / tables_there[0]}" if tables_there else ""
+    )
+    endings = " ".join(sorted(AUDIO_SUFFIXES - UNDECODABLE_SUFFIXES))
+    return f"No recordings in {source}: looked for {wanted}, ending in {endings}, in any letter case.{hint}"
