@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 # read when the library is imported
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -20,8 +21,13 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.checkpoint.actions import UpdateDataDocsAction
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
 from tasks.validate import pages
 from tasks.validate.expectations import engine_expectation
@@ -42,59 +48,54 @@ def run(
     """
     clips = pd.read_parquet(clips_path)
     require_groups(suite, group_names(clips), source)
-    shutil.rmtree(docs, ignore_errors=True)
     with _quiet():
-        results = _results(suite, clips, tables, docs)
+        results, page = _checked(suite, clips, tables, docs)
     pages.make_self_contained(docs)
     by_place = {_place(result): result for result in results}
     findings = tuple(_finding(entry, by_place[place], len(clips)) for place, entry in enumerate(suite))
-    return ValidationReport(findings=findings, data_docs=docs / "index.html")
+    return ValidationReport(findings=findings, data_docs=page)
 
 
-def _results(
+def _checked(
     suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], docs: Path
-) -> list[ExpectationValidationResult]:
+) -> tuple[list[ExpectationValidationResult], Path]:
+    """The checkpoint's results, and its page in the Data Docs."""
     context = _context(docs)
-    batch = context.data_sources.add_pandas("dataset").add_dataframe_asset("clips")
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(
-            name=SUITE,
-            data=batch.add_batch_definition_whole_dataframe("version"),
-            suite=context.suites.add(
-                gx.ExpectationSuite(
-                    name=SUITE,
-                    expectations=[engine_expectation(entry, place, tables) for place, entry in enumerate(suite)],
-                )
-            ),
-        )
+    asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("clips")
+    expectations = [engine_expectation(entry, place, tables) for place, entry in enumerate(suite)]
+    definition = gx.ValidationDefinition(
+        name=SUITE,
+        data=asset.add_batch_definition_whole_dataframe("version"),
+        suite=context.suites.add(gx.ExpectationSuite(name=SUITE, expectations=expectations)),
     )
-    checkpoint = context.checkpoints.add(
-        gx.Checkpoint(
-            name=SUITE,
-            validation_definitions=[definition],
-            actions=[UpdateDataDocsAction(name="data-docs", site_names=[SITE])],
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["clip_id"]},
-        )
+    checkpoint = gx.Checkpoint(
+        name=SUITE,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        actions=[UpdateDataDocsAction(name="data-docs", site_names=[SITE])],
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["clip_id"]},
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": clips})
-    return [result for run in outcome.run_results.values() for result in run.results]
+    outcome = context.checkpoints.add(checkpoint).run(
+        batch_parameters={"dataframe": clips}, run_id=RunIdentifier(run_name="retrain")
+    )
+    ((identifier, run),) = outcome.run_results.items()
+    (site,) = context.get_docs_sites_urls(resource_identifier=identifier, site_names=[SITE])
+    return run.results, Path(url2pathname(urlsplit(str(site["site_url"])).path))
 
 
 def _context(docs: Path) -> EphemeralDataContext:
-    """A context that lives in memory and writes its pages under `docs`."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    for site in list(context.variables.data_docs_sites or {}):
-        context.delete_data_docs_site(site)
-    context.add_data_docs_site(
-        site_name=SITE,
-        site_config={
-            "class_name": "SiteBuilder",
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())},
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        },
+    """A context that lives in memory and writes nothing but its pages, under `docs`."""
+    site = {
+        "class_name": "SiteBuilder",
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        data_docs_sites={SITE: site},
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
     )
-    return context
+    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 def _place(result: ExpectationValidationResult) -> int:
