@@ -23,11 +23,13 @@ from tenuto.records import (
     CodeVersion,
     DatasetVersion,
     Evaluation,
+    FillComparison,
     RegisteredModel,
     ValidationReport,
     Verdict,
 )
 from tenuto.reporting import decision, formats, listening, scores, sounds, tables
+from tenuto.settings import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -62,8 +64,8 @@ class ReportInputs:
     quarantine_path: Path | None = None
     validation: ValidationReport | None = None
     evaluation: Evaluation | None = None
-    fill: dict[str, dict[str, float]] = field(default_factory=dict)  # recall 'without' and 'with', per class or group
-    examples: tuple[sounds.AugmentedExample, ...] = ()
+    fill: FillComparison | None = None
+    params: Params | None = None  # of which the augmentation is shown
     registered: RegisteredModel | None = None
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     checkpoint: Checkpoint | None = None
@@ -102,15 +104,24 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "failed_findings": sorted((f for f in findings if not f.success), key=lambda f: f.severity),
         "passed_findings": [finding for finding in findings if finding.success],
         "data_docs": decision.link_from(folder, inputs.validation.data_docs if inputs.validation else None),
-        "fill": decision.fill(inputs.fill),
+        "fill": decision.fill(inputs.fill) if inputs.fill else [],
         "splits": tables.splits(clips),
         "quarantine": tables.quarantine(inputs.quarantine_path),
-        "examples": [sounds.picture(example) for example in inputs.examples],
+        "examples": _examples(inputs, clips),
         "stages": decision.stages(inputs.seconds),
         "total_seconds": decision.total(inputs.seconds),
         "script_hash": _script_hash(),
         **_scores(inputs, clips),
     }
+
+
+def _examples(inputs: ReportInputs, clips: pd.DataFrame | None) -> list[sounds.Picture]:
+    """Augmented clips, of runs that trained; the module draws in audiomentations, so only those import it."""
+    if inputs.evaluation is None:
+        return []
+    from tenuto.reporting import augmentation
+
+    return [sounds.picture(example) for example in augmentation.examples(clips, inputs.data, inputs.params)]
 
 
 def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:

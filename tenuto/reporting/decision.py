@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tenuto.records import RegisteredModel, RuleResult, ValidationReport, Verdict
+from tenuto.records import FillComparison, RegisteredModel, RuleResult, ValidationReport, Verdict
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def _consequence(verdict: Verdict, registered: RegisteredModel | None, champion:
 
 def _deciding_reasons(verdict: Verdict) -> list[str]:
     """The verdict's reasons without those that the table of rules repeats for rules which passed."""
-    unremarkable = {rule.reason for rule in verdict.rules if rule.outcome in ("pass", "not applicable")}
-    reasons = [reason for reason in verdict.reasons if reason not in unremarkable]
+    unremarkable = [rule for rule in verdict.rules if rule.outcome in ("pass", "not applicable")]
+    known = {text for rule in unremarkable for text in (rule.reason, f"{rule.rule}: {rule.reason}")}
+    reasons = [reason for reason in verdict.reasons if reason not in known]
     passed = sum(rule.outcome == "pass" for rule in verdict.rules)
     judged = sum(rule.outcome != "not applicable" for rule in verdict.rules)
     if judged:
@@ -113,6 +114,7 @@ class Fill:
     """Recall of the linear probe on one class or group, without and with augmented copies."""
 
     name: str
+    copies: int | None  # None for the mean over the classes
     without: float
     filled: float
 
@@ -122,10 +124,11 @@ class Fill:
         return self.filled - self.without
 
 
-def fill(table: Mapping[str, Mapping[str, float]]) -> list[Fill]:
-    """The comparison, largest change first."""
-    rows = [Fill(name, figures["without"], figures["with"]) for name, figures in table.items()]
-    return sorted(rows, key=lambda row: (-abs(row.gain), row.name))
+def fill(comparison: FillComparison) -> list[Fill]:
+    """The comparison, the largest gain first, the mean over the classes last."""
+    without, filled = comparison.recall["without fill"], comparison.recall["with fill"]
+    rows = [Fill(name, comparison.copies.get(name), without[name], filled[name]) for name in without if name in filled]
+    return sorted(rows, key=lambda row: (row.name == "macro", -row.gain, row.name))
 
 
 @dataclass(frozen=True)

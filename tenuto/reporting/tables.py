@@ -9,6 +9,7 @@ import pandas as pd
 
 SPLITS = ("train", "validation", "test", "aside")
 MOST_QUARANTINED = 100
+MOST_ASIDE = 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def _aside(clips: pd.DataFrame) -> list[tuple[str, int]]:
     if "aside_reason" not in clips:
         return []
     reasons = clips.loc[clips["split"] == "aside", "aside_reason"].value_counts()
-    return [(str(reason), int(n)) for reason, n in reasons.items()]
+    most = [(str(reason), int(n)) for reason, n in reasons.head(MOST_ASIDE).items()]
+    rest = int(reasons.iloc[MOST_ASIDE:].sum())
+    return [*most, ("for reasons such as these", rest)] if rest else most
 
 
 def quarantine(path: Path | None) -> Quarantine | None:
