@@ -125,6 +125,17 @@ def own_store(workspace: Workspace) -> str:
     return f"sqlite:///{workspace.mlflow_db}"
 
 
+def answers(url: str) -> bool:
+    """True when `url` answers a request with status 200 within five seconds."""
+    # a proxy of the user's has no business on loopback
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 def _start_missing(workspace: Workspace, on_wait: Callable[[str], None]) -> Servers:
     noted = {server.name: server for server in _noted(workspace)}
     servers = {name: server for name, server in noted.items() if _is_alive(server)}
@@ -192,23 +203,13 @@ def _log(workspace: Workspace, name: str) -> Path:
 
 def _wait(workspace: Workspace, server: Server) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not _answers(f"{server.address}/health"):
+    while not answers(f"{server.address}/health"):
         if not _is_alive(server) or time.monotonic() > deadline:
             what = "did not answer" if _is_alive(server) else "ended at once"
             raise ServerError(
                 f"The {server.name} server on port {server.port} {what}; its log is {_log(workspace, server.name)}."
             )
         time.sleep(0.1)
-
-
-def _answers(url: str) -> bool:
-    # a proxy of the user's has no business on loopback
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _noted(workspace: Workspace) -> list[Server]:

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 Alias = Literal["champion", "challenger"]
 CHAMPION, PREVIOUS = "champion", "previous"
 _PENDING = "tenuto.pending"
+_NO = "no"
+"""The value of `tenuto.pending` at a logged model once it is registered."""
+_MODEL_ID = "tenuto.model_id"
 _RIVAL_SECONDS = 60.0
 _LONGEST_TAG = 4000
 _PYFUNC = Path(__file__).with_name("pyfunc_model.py")
@@ -79,7 +82,8 @@ def champion(tracking_uri: str, name: str, cache: Path) -> Champion | None:
     if number is None:
         return None
     version = client.get_model_version(name, number)
-    folder = cache / "champions" / f"{name}-{number}-{version.model_id or version.run_id}"
+    # a run id or a model id never comes twice, whereas a name and a number do in another registry
+    folder = cache / "champions" / f"{name}-{number}-{version.tags.get(_MODEL_ID, version.run_id)}"
     if not folder.is_dir():
         _download(client, version, folder)
     clips = folder / "clips.parquet"
@@ -148,11 +152,11 @@ def settle(client: MlflowClient, name: str) -> None:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return
-    registered = {version.model_id for version in _versions(client, name)}
-    for model in client.search_logged_models([experiment.experiment_id], filter_string=f"tags.`{_PENDING}` != ''"):
+    unfinished = f"tags.`{_PENDING}` != '{_NO}'"
+    for model in client.search_logged_models([experiment.experiment_id], filter_string=unfinished):
         pending = _pending(model.tags)
         if pending and is_abandoned(pending.process):
-            _settle_model(client, model.model_id, registered)
+            _remove_unless_registered(client, name, model.model_id)
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -281,7 +285,8 @@ def _create_version(
         source=client.get_logged_model(model_id).artifact_location,
         run_id=run_id,
         model_id=model_id,
-        tags=tags,
+        # SQLite keeps no model id with the version
+        tags=tags | {_MODEL_ID: model_id},
         description="\n".join(verdict.reasons)[:_LONGEST_TAG],
     )
     return str(version.version)
@@ -315,17 +320,19 @@ def _point(client: MlflowClient, name: str, number: str, alias: str, before: dic
 
 
 def _finish(client: MlflowClient, name: str, number: str, model_id: str | None) -> None:
-    client.delete_model_version_tag(name, number, _PENDING)
     if model_id:
-        client.delete_logged_model_tag(model_id, _PENDING)
+        # MLflow's page of the model links its version by this tag
+        versions = json.dumps([{"name": name, "version": number}])
+        client.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions, _PENDING: _NO})
+    client.delete_model_version_tag(name, number, _PENDING)
 
 
 def _roll_back_own(client: MlflowClient, name: str, model_id: str) -> None:
     for version in _versions(client, name):
         pending = _pending(version.tags)
-        if version.model_id == model_id and pending:
+        if version.tags.get(_MODEL_ID) == model_id and pending:
             _settle_version(client, version, pending)
-    _settle_model(client, model_id, {version.model_id for version in _versions(client, name)})
+    _remove_unless_registered(client, name, model_id)
 
 
 def _settle_version(client: MlflowClient, version: ModelVersion, pending: _Pending) -> None:
@@ -334,7 +341,7 @@ def _settle_version(client: MlflowClient, version: ModelVersion, pending: _Pendi
     now = _aliases(client, name)
     if now.get(pending.alias) == number:
         log.warning("version %s of %s was registered by a run that did not finish; completed", number, name)
-        return _finish(client, name, number, version.model_id)
+        return _finish(client, name, number, version.tags.get(_MODEL_ID))
     log.warning("version %s of %s was left half-registered by a run that did not finish; removed", number, name)
     if now.get(CHAMPION) == before.get(CHAMPION) and now.get(PREVIOUS) != before.get(PREVIOUS):
         if PREVIOUS in before:
@@ -345,10 +352,8 @@ def _settle_version(client: MlflowClient, version: ModelVersion, pending: _Pendi
     return None
 
 
-def _settle_model(client: MlflowClient, model_id: str, registered: set[str | None]) -> None:
-    if model_id in registered:
-        client.delete_logged_model_tag(model_id, _PENDING)
-    else:
+def _remove_unless_registered(client: MlflowClient, name: str, model_id: str) -> None:
+    if model_id not in {version.tags.get(_MODEL_ID) for version in _versions(client, name)}:
         client.delete_logged_model(model_id)
 
 

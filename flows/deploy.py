@@ -1,0 +1,235 @@
+"""The schedule of the retrain flow: a deployment in prefect.yaml on a process work pool, or one process that serves it.
+
+The deployment is named after the model and runs one at a time. Runs that piled up behind it (a long run, a worker that
+was off) would all execute one after the other; `superseded` lets the newest alone go on.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.servers import QUIET, answers
+from tenuto.errors import ServerError, SettingsError
+from tenuto.records import Record
+from tenuto.settings import Params
+from tenuto.workspace import Workspace
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
+
+POOL = "tenuto"
+FLOW = "flows.retrain.retrain"
+SUPERSEDED = "Superseded"
+"""The name of the state in which a run ends that a newer one replaces."""
+_ONE_AT_A_TIME = {"limit": 1, "collision_strategy": "ENQUEUE"}
+_HEADER = "# Written by `tenuto deploy`, which replaces the deployment of its model and leaves the others alone.\n"
+
+
+class Deployment(Record):
+    """What was scheduled, and how to have it run."""
+
+    name: str
+    """As Prefect names it: flow/model."""
+    work_pool: str
+    cron: str
+    timezone: str
+    prefect_yaml: Path
+    server: str
+    """Address of the Prefect server's API."""
+    worker: str
+    """The command that starts a worker for it."""
+
+
+def deploy(
+    workspace: Workspace,
+    params: Params,
+    cron: str,
+    timezone: str,
+    serve: bool = False,
+    entrypoint: str = FLOW,
+) -> Deployment:
+    """The deployment of the retrain flow, written to prefect.yaml and applied to the Prefect server.
+
+    With `serve` nothing is written: this process schedules and runs the flow until it is interrupted. Raises
+    SettingsError for a cron line or time zone that cannot be read and ServerError when no Prefect server answers.
+    """
+    _check_schedule(cron, timezone)
+    server = _server()
+    if serve:
+        _serve(workspace, params, cron, timezone, entrypoint)
+    else:
+        _create_pool()
+        _write(workspace.root / "prefect.yaml", _entry(workspace, params, cron, timezone, entrypoint))
+        _apply(workspace, params)
+    return Deployment(
+        name=f"{FLOW.rpartition('.')[2]}/{params.name}",
+        work_pool="" if serve else POOL,
+        cron=cron,
+        timezone=timezone,
+        prefect_yaml=workspace.root / "prefect.yaml",
+        server=server,
+        worker=_worker_command(server),
+    )
+
+
+def superseded() -> State[Any] | None:
+    """The state in which the current flow run ends because a newer run of its deployment waits; None to go on.
+
+    Ends the other runs that wait behind the newest as well, so that none of them starts. Outside a deployment, None.
+    """
+    from prefect import get_client, runtime
+    from prefect.states import Cancelled, Completed
+
+    if not runtime.deployment.id or not runtime.flow_run.id:
+        return None
+    with get_client(sync_client=True) as client:
+        me = client.read_flow_run(runtime.flow_run.id)
+        *older, newest = sorted([*_waiting(client, me), me], key=lambda run: (_due(run), str(run.id)))
+        message = f"A newer run of this deployment, {newest.name}, takes its place."
+        for run in older:
+            if run.id != me.id:
+                client.set_flow_run_state(run.id, Cancelled(name=SUPERSEDED, message=message), force=True)
+    # completed, not cancelled: Prefect would raise, and the worker log a traceback
+    return None if newest.id == me.id else Completed(name=SUPERSEDED, message=message)
+
+
+def _check_schedule(cron: str, timezone: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        raise SettingsError(
+            f"--cron {cron!r} --timezone {timezone!r} is no schedule: {error.errors()[0]['msg']}. "
+            "Wanted five fields such as '0 3 * * 1' and a zone such as Europe/Berlin."
+        ) from None
+
+
+def _server() -> str:
+    """The address of the Prefect server that is to run the schedule; an embedded one would end with this process."""
+    address = os.environ.get("PREFECT_API_URL", "")
+    if not address:
+        raise ServerError("A schedule needs a Prefect server: start one with `tenuto up`, or set PREFECT_API_URL.")
+    if not answers(f"{address.rstrip('/')}/health"):
+        raise ServerError(f"The Prefect server at {address} does not answer; check PREFECT_API_URL, or `tenuto up`.")
+    return address
+
+
+def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> dict[str, Any]:
+    """The deployment as prefect.yaml has it."""
+    return {
+        "name": params.name,
+        "description": f"Retrains {params.name} when recordings, settings or code changed.",
+        "tags": ["tenuto"],
+        "entrypoint": entrypoint,
+        "parameters": {"root": str(workspace.root)},
+        "schedules": [{"cron": cron, "timezone": timezone, "active": True}],
+        "concurrency_limit": dict(_ONE_AT_A_TIME),
+        "work_pool": {
+            "name": POOL,
+            "job_variables": {"env": {**QUIET, "PREFECT_HOME": str(workspace.prefect_home)}},
+        },
+        "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": str(workspace.root)}}],
+    }
+
+
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    """Puts the deployment into prefect.yaml in place of one with its name; comments and other entries stay."""
+    yaml = YAML()
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None
+        deployments = content.setdefault("deployments", []) if content else []
+        others = [other for other in deployments if other["name"] != entry["name"]]
+    except (YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} is no prefect.yaml ({error}); mend it, or move it away.") from error
+    header = "" if path.exists() else _HEADER
+    content = content or {}
+    content["deployments"] = [*others, entry]
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(header)
+        yaml.dump(content, file)
+    fresh.replace(path)
+
+
+def _create_pool() -> None:
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        except ObjectAlreadyExists:
+            return
+
+
+def _apply(workspace: Workspace, params: Params) -> None:
+    """Hands prefect.yaml to Prefect's own command, so that the file is what counts."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", params.name]
+    done = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise ServerError(f"Prefect did not take the deployment in {workspace.root / 'prefect.yaml'}:\n{said}")
+
+
+def _worker_command(server: str) -> str:
+    prefect = f"{shlex.quote(sys.executable)} -m prefect"
+    return f"PREFECT_API_URL={shlex.quote(server)} {prefect} worker start --pool {POOL}"
+
+
+def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> None:
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.schedules import Cron
+
+    load_flow_from_entrypoint(entrypoint).serve(
+        name=params.name,
+        schedule=Cron(cron, timezone=timezone),
+        parameters={"root": str(workspace.root)},
+        global_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
+        limit=1,
+        tags=["tenuto"],
+        print_starting_message=False,
+    )
+
+
+def _waiting(client: SyncPrefectClient, me: FlowRun) -> list[FlowRun]:
+    """The other runs of the same deployment that are due and have not begun."""
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterExpectedStartTime,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    assert me.deployment_id is not None
+    types = FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING])
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=types),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
+        ),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[me.deployment_id])),
+    )
+    return [run for run in found if run.id != me.id]
+
+
+def _due(run: FlowRun) -> datetime:
+    return run.expected_start_time or datetime.max.replace(tzinfo=UTC)
