@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.errors import SettingsError, TrainingError
+from tenuto.manifest import group_names
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import SplitSettings
 
@@ -60,7 +61,7 @@ def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
 
     Raises SettingsError when `split.group` names a group that the manifest does not have.
     """
-    known = _group_names(manifest)
+    known = group_names(manifest)
     if settings.group is None:
         return None
     if settings.group == "auto":
@@ -136,8 +137,8 @@ class _Division:
         if new and not loose and len(new) < empty:
             self._divided |= new
             logger.warning(
-                "Only %d %s (%s) for %d empty splits: their clips are divided one by one, so the same %s is heard in "
-                "training and test, and the scores flatter the model.",
+                "Only %d %s values (%s) for %d empty splits: their clips are divided one by one, so the same %s is "
+                "heard in training and test, and the scores flatter the model.",
                 len(new), self._group, _listing(new), empty, self._group,
             )  # fmt: skip
 
@@ -173,7 +174,7 @@ def _targets(settings: SplitSettings) -> tuple[tuple[str, ...], np.ndarray]:
 def _held_out(clips: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
     """Which clips belong to a group that is held out by name; shape (n,), bool."""
     held_out = np.zeros(len(clips), dtype=bool)
-    known = _group_names(clips)
+    known = group_names(clips)
     for name, values in settings.hold_out.items():
         if name not in known:
             raise SettingsError(
@@ -235,10 +236,6 @@ def _too_few_classes(clips: pd.DataFrame, where: str = "") -> str:
         f"{len(clips)} clips{where} have the classes {_listing(clips['label'].unique())}; "
         "a classifier needs at least 2. Add recordings of another class."
     )
-
-
-def _group_names(clips: pd.DataFrame) -> list[str]:
-    return [str(name).removeprefix(GROUP_PREFIX) for name in clips.columns if str(name).startswith(GROUP_PREFIX)]
 
 
 def _group_values(clips: pd.DataFrame, group: str | None) -> np.ndarray:

@@ -28,5 +28,5 @@ def validate(
 
     suite = validation.load_expectations(expectations_path)
     others = {"quarantine": quarantine_path, "reference": reference_path, "champion": champion_clips_path}
-    tables = {name: path for name, path in others.items() if path is not None}
+    tables = {name: path for name, path in others.items() if path is not None and path.exists()}
     return checkpoint.run(suite, clips_path, tables, docs, source=expectations_path.name)

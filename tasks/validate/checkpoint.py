@@ -31,9 +31,10 @@ from great_expectations.data_context.types.base import (
 
 from tasks.validate import pages
 from tasks.validate.expectations import engine_expectation
+from tenuto.manifest import group_names
 from tenuto.records import Finding, ValidationReport
 from tenuto.validation import Entry, Expectations, Outcome, RowExpectation, require_groups
-from tenuto.validation.base import at_most_clips, group_names
+from tenuto.validation.base import at_most_clips
 
 SUITE = "clips"
 SITE = "tenuto"

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 from pydantic import Field
 
+from tenuto.manifest import group_names
 from tenuto.records import GROUP_PREFIX, Split
 from tenuto.validation.base import (
     USED_SPLITS,
@@ -14,7 +15,6 @@ from tenuto.validation.base import (
     TableExpectation,
     Tables,
     count,
-    group_names,
     sentence_list,
     whole_group,
 )

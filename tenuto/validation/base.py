@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from tenuto.records import GROUP_PREFIX
+from tenuto.manifest import group_names
 from tenuto.settings import Section
 from tenuto.splits import AUTOMATIC_GROUPS
 
@@ -24,10 +24,13 @@ USED_SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Tables:
-    """What there is to judge. The reference is the clips table of the version that was trained last."""
+    """What there is to judge: the clips table, the recordings left out, and the clips tables to compare with.
+
+    `reference` is that of the version that was trained last; without it and `champion` nothing is compared.
+    """
 
     clips: pd.DataFrame
-    quarantine: pd.DataFrame
+    quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"reason": []}, dtype=str))
     reference: pd.DataFrame | None = None
     champion: pd.DataFrame | None = None
 
@@ -90,11 +93,6 @@ class Rows:
 def used(clips: pd.DataFrame) -> pd.DataFrame:
     """The clips that are in a split rather than set aside."""
     return clips[clips["split"].isin(USED_SPLITS)]
-
-
-def group_names(clips: pd.DataFrame) -> list[str]:
-    """The groups that a clips table knows, without their column prefix."""
-    return [str(name).removeprefix(GROUP_PREFIX) for name in clips.columns if str(name).startswith(GROUP_PREFIX)]
 
 
 def whole_group(clips: pd.DataFrame, group: str | None) -> str | None:

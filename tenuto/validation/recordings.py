@@ -67,7 +67,7 @@ class UniqueClips(RowExpectation):
 class KnownLabels(RowExpectation):
     """Every clip has a label, and when they are listed, one of these."""
 
-    fault = "have no label that is known here"
+    fault = "are without a known label"
     action = "nothing: clips with an unexpected label make a class of their own; correct the label in the source"
     labels: tuple[str, ...] = ()
 
@@ -135,6 +135,7 @@ class DcOffset(RowExpectation):
 
     at_most_offset: float = Field(default=0.02, ge=0, le=1)
     at_most_share: Share = 0.05
+    action = "the offset is taken out before training and prediction"
 
     def rows(self) -> Rows:
         return Rows("dc_offset", "between", -self.at_most_offset, self.at_most_offset)
@@ -147,7 +148,7 @@ class DeadChannel(RowExpectation):
     """All channels carry sound."""
 
     fault = "have a dead channel"
-    action = "nothing: channels are averaged, so these clips lose level; record them with the live channel only"
+    action = "the dead channel is left out, and the others are averaged"
     at_most_share: Share = 0.05
 
     def rows(self) -> Rows:
@@ -157,7 +158,7 @@ class DeadChannel(RowExpectation):
 class FakeBandwidth(RowExpectation):
     """The sample rate is not higher than what was recorded."""
 
-    fault = "hold no sound in the upper part of their band (recorded at a lower rate than the file claims)"
+    fault = "have an empty upper band (recorded at a lower rate than the file claims)"
     at_most_share: Share = 0.2
 
     def rows(self) -> Rows:
