@@ -59,13 +59,19 @@ def judge(policy: Policy, evaluation: Evaluation) -> Verdict:
         for rule in policy.rules
         for slices in slices_of(rule, table, evaluation)
     )
-    gravest_first = sorted(results, key=lambda r: (_GRAVITY[r.outcome], r.severity == "hold"))
+    gravest_first = sorted(results, key=_lightness)
     return Verdict(
         verdict=decide(results),
         reasons=tuple(f"{r.rule}: {r.reason}" for r in gravest_first) or (wording.NO_RULES,),
         rules=results,
         policy_sha256=digest(policy),
     )
+
+
+def _lightness(result: RuleResult) -> tuple[bool, bool, int]:
+    """Sorts what decides the verdict to the front: open or failed `reject` rules, then `hold` rules, then the rest."""
+    is_settled = result.outcome in ("pass", "not applicable")
+    return is_settled, result.severity == "hold" and not is_settled, _GRAVITY[result.outcome]
 
 
 def decide(results: Sequence[RuleResult]) -> VerdictName:

@@ -39,7 +39,7 @@ def chosen(clips: pd.DataFrame, most: int) -> pd.DataFrame:
 
 def noise_for(clip_id: str, samples: int) -> Wave:
     """White noise of unit power, (samples,), always the same for the same clip."""
-    rng = np.random.default_rng(int.from_bytes(clip_id.encode()[:16]))
+    rng = np.random.default_rng(int.from_bytes(clip_id.encode()))
     return rng.standard_normal(samples, dtype=np.float32)
 
 

@@ -1,0 +1,90 @@
+"""What may be written into promotion.yaml, and what the errors say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tenuto
+from tenuto.errors import SettingsError
+from tenuto.policy import Policy, Rule, load_policy
+from tenuto.settings import digest
+
+TEMPLATE = Path(tenuto.__file__).parent / "templates" / "workspace" / "mlflow" / "promotion.yaml"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "promotion.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rule(**fields: object) -> str:
+    values = {"name": "floor", "metric": "macro_f1", "at_least": 0.6, "severity": "reject", **fields}
+    return "rules:\n  - " + "\n    ".join(f"{key}: {value}" for key, value in values.items() if value is not None)
+
+
+def test_the_template_loads() -> None:
+    policy = load_policy(TEMPLATE)
+    assert [r.severity for r in policy.rules] == ["reject", "hold", "reject", "hold", "hold"]
+    assert {r.versus for r in policy.rules} == {None, "baseline", "champion"}
+    assert all(r.min_clips >= 10 for r in policy.rules if r.of.startswith("worst"))
+
+
+@pytest.mark.parametrize("text", ["", "rules: []", "rules:"])
+def test_no_rules_is_a_policy_without_rules(tmp_path: Path, text: str) -> None:
+    assert load_policy(written(tmp_path, text)) == Policy()
+
+
+@pytest.mark.parametrize("of", ["overall", "worst group", "worst group=speaker", "speaker=ann", "site=class=b"])
+def test_slices_that_may_be_named(tmp_path: Path, of: str) -> None:
+    assert load_policy(written(tmp_path, rule(of=of))).rules[0].of == of
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (rule(at_leest=0.5), r"rule 'floor': unknown key 'at_leest'; did you mean 'at_least'"),
+        (rule(metric="roc_auc"), r"metric = 'roc_auc' cannot be used.*macro_f1"),
+        (rule(severity="warn"), r"severity = 'warn' cannot be used.*reject.*hold"),
+        (rule(severity=None), r"'severity' is missing"),
+        (rule(at_least=1.5), r"at_least = 1.5 cannot be used"),
+        (rule(at_least=None), r"'floor': wanted exactly one of at_least, better_by, not_worse_by, found none"),
+        (rule(versus="champion", better_by=0), r"found at_least, better_by"),
+        (rule(versus="champion"), r"`versus` goes with better_by or not_worse_by"),
+        (rule(at_least=None, better_by=0), r"`versus` goes with better_by or not_worse_by"),
+        (rule(at_least=None, better_by=0, versus="last week"), r"versus = 'last week' cannot be used"),
+        (rule(of="worst speaker"), r"of = 'worst speaker'; wanted 'overall', 'worst class'"),
+        (rule(of="speaker="), r"of = 'speaker='"),
+        (rule(of="worst class"), r"metric 'macro_f1' of a class; wanted precision, recall, f1"),
+        (rule(of="class=seven", metric="accuracy"), r"metric 'accuracy' of a class"),
+        (rule(min_clips=0), r"min_clips = 0 cannot be used"),
+        (rule() + rule().removeprefix("rules:"), r"rule 'floor' is there twice"),
+        ("rules: {floor: 0.6}", r"`rules` is no list of rules"),
+        ("rules: [floor]", r"`rules` is no list of rules"),
+        ("rulez: []", r"unknown key 'rulez'; did you mean 'rules'"),
+        ("confidence: 95", r"confidence = 95 cannot be used"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as error:
+        load_policy(written(tmp_path, text))
+    assert "promotion.yaml" in str(error.value)
+
+
+def test_a_rule_without_a_name_is_called_by_its_number(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"rule 1: 'name' is missing"):
+        load_policy(written(tmp_path, rule(name=None)))
+
+
+def test_a_missing_file_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="tenuto init"):
+        load_policy(tmp_path / "promotion.yaml")
+
+
+def test_the_hash_follows_the_rules_and_not_the_comments(tmp_path: Path) -> None:
+    plain = load_policy(written(tmp_path, rule()))
+    assert digest(load_policy(written(tmp_path, "# why\n" + rule(of="overall")))) == digest(plain)
+    assert digest(load_policy(written(tmp_path, rule(at_least=0.61)))) != digest(plain)
+    assert Rule(name="x", metric="f1", severity="hold", at_least=0).undecided == "inconclusive"
