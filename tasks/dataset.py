@@ -6,6 +6,7 @@ DVC runs in process, on the workspace's own `.dvc` folder, whether git tracks th
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
+from tenuto import manifest
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.records import DatasetVersion
 from tenuto.workspace import Workspace
@@ -48,18 +50,23 @@ def _is_transfer_failure(_task: Any, _run: Any, state: Any) -> bool:
 def fetch(root: Path) -> DatasetVersion:
     """The dataset version that `data.dvc` names, its bytes in `data/`, pulled from the remote when they are not.
 
-    Raises DatasetError when there is no data.dvc, when the remote lacks the bytes, and when `data/` holds changes that
-    no dataset version records.
+    An addition that was killed after it was complete and before `data.dvc` named it is recorded first. Raises
+    DatasetError when there are no recordings, when the remote lacks the bytes, and when `data/` holds files that
+    Tenuto did not put there and that pulling would remove.
     """
     workspace = Workspace(root)
-    if not workspace.data_dvc.is_file():
+    if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
         raise DatasetError(
             f"{root} has no data.dvc, so no recordings yet; add some with `tenuto data add SOURCE`, "
             "or the synthetic starter set with `tenuto data starter`."
         )
     with _repository(root) as repo:
+        if not workspace.data_dvc.is_file():
+            return _version(workspace, _finished(repo, workspace))
         output = _output(repo)
         if not output.exists or output.changed_checksum():
+            if _is_unrecorded_addition(repo, workspace):
+                return _version(workspace, _finished(repo, workspace))
             _pull(repo, output)
         return _version(workspace, output)
 
@@ -154,27 +161,59 @@ def _output(repo: Repo) -> Output:
     return output
 
 
+def _finished(repo: Repo, workspace: Workspace) -> Output:
+    """The output of `data.dvc` after a killed addition has been recorded in it."""
+    log.warning("data/ holds an addition that data.dvc does not name yet; recording it")
+    (stage,) = repo.add(str(workspace.data))
+    return stage.outs[0]
+
+
+def _is_unrecorded_addition(repo: Repo, workspace: Workspace) -> bool:
+    """True when the manifest is in no dataset version that DVC keeps here, and all its clips are there.
+
+    The manifest is replaced last, so a killed addition either shows nothing or is complete.
+    """
+    if not workspace.manifest.is_file():
+        return False
+    md5 = hashlib.md5(workspace.manifest.read_bytes(), usedforsecurity=False).hexdigest()
+    if repo.cache.local.exists(md5):
+        return False
+    try:
+        paths = manifest.read(workspace.manifest)["path"]
+    except DatasetError:
+        return False
+    return all((workspace.data / path).is_file() for path in paths)
+
+
 def _pull(repo: Repo, output: Output) -> None:
     from dvc.exceptions import CheckoutError, DvcException, FileTransferError
 
     md5, target = output.hash_info.value, output.stage.path
     log.info("pulling dataset %s from %s", md5, _remote(repo))
+    _require_no_strangers(Path(output.fs_path), md5)
     try:
         repo.fetch(targets=[target])
-        repo.checkout(targets=[target])
-    except (FileTransferError, CheckoutError) as error:
+        # forced, since what a killed addition left in data/ is in no dataset version
+        repo.checkout(targets=[target], force=True)
+    except (DvcException, OSError) as error:
+        lacks = isinstance(error, CheckoutError | FileTransferError)
         raise DatasetError(
-            f"data.dvc names dataset {md5}, whose bytes are neither here nor complete in the DVC remote "
-            f"{_remote(repo)} ({' '.join(str(error).split())}). Run `dvc push` where they were added, set a remote that "
-            "has them with `dvc remote default`, or go back to a data.dvc whose bytes exist."
+            f"data.dvc names dataset {md5}, whose bytes are not here, and the DVC remote {_remote(repo)} "
+            f"{'lacks them' if lacks else 'cannot be read'} ({' '.join(str(error).split())}). Run `dvc push` where "
+            "they were added, choose a remote that has them with `dvc remote default`, or go back to a data.dvc whose "
+            "bytes exist."
         ) from error
-    except OSError as error:
-        raise DatasetError(f"dataset {md5} cannot be pulled: DVC remote {_remote(repo)} failed: {error}") from error
-    except DvcException as error:
+
+
+def _require_no_strangers(data: Path, md5: str) -> None:
+    """Raises DatasetError when `data` holds files that are no part of any dataset version."""
+    ours = {manifest.FILE_NAME, Workspace(data.parent).quarantine.name, "clips"}
+    strangers = [p.name for p in data.glob("*") if p.name not in ours and p.suffix != ".part"]
+    if strangers:
         raise DatasetError(
-            f"data/ differs from dataset {md5}, which data.dvc names, and pulling would lose files: {error}\n"
-            "Keep them with another `tenuto data add`, or drop them with `dvc checkout --force data.dvc`."
-        ) from error
+            f"{data} holds {', '.join(sorted(strangers)[:3])}, which Tenuto did not put there and which fetching "
+            f"dataset {md5} would remove. Move it out; `tenuto data add SOURCE` takes recordings from any other folder."
+        )
 
 
 def _push(repo: Repo, output: Output) -> None:
