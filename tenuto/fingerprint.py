@@ -1,21 +1,25 @@
 """Acoustic fingerprints, which find the same recording under another coding, gain or cut.
 
 After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, which keeps one bit per band and
-frame: the sign of an energy difference. Clips here may last half a second, where that paper takes three, and the same
-speaker says the same word again and again. So there are two words of 64 bits a frame, one for level differences
-between neighbouring bands, which are narrow enough to tell the pitch, and one for how these change over time; and each
-bit comes with another that says whether it is reliable. Only bits reliable in both clips are compared.
+frame: the sign of an energy difference. There are two words of 64 bits a frame, one for level differences between
+neighbouring bands, which are narrow enough to tell the pitch, and one for how these change over time; and each bit
+comes with another that says whether it is reliable. Only bits reliable in both clips are compared.
+
+That paper compares three seconds. Clips here may last a third of one, and the same speaker says the same word again
+and again: fingerprints choose the few pairs worth hearing, and `same_recording` decides on their waves.
 
 A steady tone has no reliable change and is never reported: two recordings of one machine are not duplicates.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy import fft, ndimage
 
 from tenuto import audio
 from tenuto.audio import Wave
@@ -33,12 +37,20 @@ _RELIABLE_CHANGE_NEPERS = 0.5
 
 _MAX_SHIFT_FRAMES = 6
 _MIN_COMMON_FRAMES = 0.7
-_MIN_RELIABLE_BITS = 64
-_MAX_LEVEL_ERRORS = 0.05
-_MAX_CHANGE_ERRORS = 0.12
-_MIN_OUTLINE_COSINE = 0.8
+_MIN_RELIABLE_BITS = 32
+_MAX_LEVEL_ERRORS = 0.1
+_MAX_CHANGE_ERRORS = 0.2
+_MIN_OUTLINE_COSINE = 0.65
+_MAX_ALIKE = 50
+_MAX_CANDIDATES = 8
 _BLOCK = 1_024
 _PAIRS_AT_ONCE = 2_000
+
+_HEARD_SECONDS = 16.0
+_WHITENING_HZ = 60.0
+# different utterances by one speaker reach 0.77, the worst MP3 coding of one 0.78 (8 kHz telephone speech)
+_MIN_CORRELATION = 0.79
+_OVERSAMPLING = 4
 
 Words = npt.NDArray[np.uint64]
 
@@ -64,21 +76,74 @@ def fingerprint(wave: Wave, sample_rate_hz: int) -> bytes:
 
 
 def near_duplicates(new: Sequence[bytes], existing: Sequence[bytes] = ()) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of places in `[*existing, *new]` whose fingerprints are of the same recording.
+    """Pairs (i, j), i < j, of places in `[*existing, *new]` that may be the same recording; the likeliest first.
 
-    At least one of a pair is new. Found are copies under another coding or gain, or cut by some 0.2 s at either end.
-    Pairs are first chosen by a mean over time, all at once by matrix products, then compared bit by bit.
+    j is always a new one, and of the many that may resemble it the 8 likeliest are given. Pairs are first chosen by
+    averages over time, all at once by matrix products, then compared bit by bit.
     """
     prints = [np.frombuffer(data, dtype="<u8").reshape(-1, 4) for data in (*existing, *new)]
     chosen = _alike_on_average(prints, first_new=len(existing))
     lengths = np.array([len(words) for words in prints])
     # neighbours in length share a block, so that little of a block is padding
-    chosen = chosen[np.argsort(lengths[chosen].max(axis=1), kind="stable")] if len(chosen) else chosen
-    found = [
-        pairs[_are_copies([prints[i] for i in pairs[:, 0]], [prints[j] for j in pairs[:, 1]])]
-        for pairs in (chosen[start : start + _PAIRS_AT_ONCE] for start in range(0, len(chosen), _PAIRS_AT_ONCE))
-    ]
-    return sorted((int(i), int(j)) for i, j in np.concatenate(found)) if found else []
+    chosen = chosen[np.argsort(lengths[chosen].max(axis=1, initial=0), kind="stable")]
+    blocks = [chosen[start : start + _PAIRS_AT_ONCE] for start in range(0, len(chosen), _PAIRS_AT_ONCE)]
+    errors = [_errors([prints[i] for i in block[:, 0]], [prints[j] for j in block[:, 1]]) for block in blocks]
+    ranked = sorted(
+        (float(error), int(i), int(j))
+        for (i, j), error in zip(chosen, np.concatenate([np.empty(0), *errors]), strict=True)
+        if error <= 1
+    )
+    tries: Counter[int] = Counter()
+    pairs = []
+    for _, i, j in ranked:
+        tries[j] += 1
+        if tries[j] <= _MAX_CANDIDATES:
+            pairs.append((i, j))
+    return pairs
+
+
+def same_recording(first: Wave, first_hz: int, second: Wave, second_hz: int) -> bool:
+    """Whether two (n,) waves are one recording, but for coding, gain, polarity, some noise and a cut of up to a third.
+
+    Decided by the largest normalised cross-correlation, over all delays, of the first 16 s of the waves with flattened
+    spectra; without flattening, two vowels of one pitch correlate as well as copies do.
+    """
+    rate_hz = min(first_hz, second_hz, _RATE_HZ)
+    one, other = _flattened(first, first_hz, rate_hz), _flattened(second, second_hz, rate_hz)
+    shortest = min(len(one), len(other))
+    delay = _best_delay(one, other)
+    one, other = one[max(0, delay) :], other[max(0, -delay) :]
+    common = min(len(one), len(other))
+    if common < max(1.0, _MIN_COMMON_FRAMES * shortest):
+        return False
+    one, other = one[:common], other[:common]
+    near = _correlations(one, other)
+    # the delay found above is a whole number of samples; the rest of it is less than one
+    peak = max(near[:_OVERSAMPLING].max(), near[-_OVERSAMPLING:].max())
+    return bool(peak >= _MIN_CORRELATION * np.sqrt(np.sum(one**2) * np.sum(other**2)) > 0)
+
+
+def _flattened(wave: Wave, from_hz: int, to_hz: int) -> npt.NDArray[np.float64]:
+    """The start of an (n,) wave at another rate, its spectrum divided by its average over 60 Hz around."""
+    wave = audio.resample(wave[: int(_HEARD_SECONDS * from_hz)], from_hz, to_hz)
+    length = fft.next_fast_len(len(wave), real=True)
+    spectrum = fft.rfft(wave, length)
+    power = np.square(np.abs(spectrum), dtype=np.float64)
+    around = ndimage.uniform_filter1d(power, max(3, round(_WHITENING_HZ * length / to_hz)), mode="nearest")
+    return np.asarray(fft.irfft(spectrum / np.sqrt(around + power.max() * 1e-3 + 1e-20), length)[: len(wave)])
+
+
+def _correlations(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cross-correlation magnitudes at every quarter of a sample of delay, negative delays at the end."""
+    length = fft.next_fast_len(len(one) + len(other), real=True)
+    spectrum = fft.rfft(one, length) * np.conj(fft.rfft(other, length))
+    return np.abs(fft.irfft(spectrum, _OVERSAMPLING * length)) * _OVERSAMPLING
+
+
+def _best_delay(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> int:
+    found = _correlations(one, other)
+    place = int(found.argmax())
+    return round((place if place < len(found) // 2 else place - len(found)) / _OVERSAMPLING)
 
 
 @lru_cache(maxsize=1)
@@ -103,58 +168,56 @@ def _packed(flags: npt.NDArray[np.bool_]) -> Words:
 
 
 def _alike_on_average(prints: Sequence[Words], first_new: int) -> npt.NDArray[np.int64]:
-    """Pairs (n, 2) of clips whose reliable level bits are alike on average and whose lengths are within a third."""
+    """Pairs (n, 2) of clips with like outlines and lengths within a third; at most 50 earlier ones for a new clip."""
     outlines = _outlines(prints)
     lengths = np.array([len(words) for words in prints], dtype=np.float32)
     pairs = [np.empty((0, 2), dtype=np.int64)]
     for start in range(first_new, len(prints), _BLOCK):
         later = slice(start, min(start + _BLOCK, len(prints)))
-        alike = outlines[: later.stop] @ outlines[later].T >= _MIN_OUTLINE_COSINE
-        alike &= lengths[: later.stop, None] * _MIN_COMMON_FRAMES <= lengths[later]
-        alike &= lengths[later] * _MIN_COMMON_FRAMES <= lengths[: later.stop, None]
-        earlier, offset = np.nonzero(alike)
-        found = np.stack([earlier, offset + start], axis=1)
-        pairs.append(found[found[:, 0] < found[:, 1]])
+        cosine = outlines[later] @ outlines[: later.stop].T
+        shorter = np.minimum(lengths[later, None], lengths[: later.stop])
+        cosine[shorter < _MIN_COMMON_FRAMES * np.maximum(lengths[later, None], lengths[: later.stop])] = -1
+        cosine[np.arange(start, later.stop)[:, None] <= np.arange(later.stop)] = -1
+        if later.stop > _MAX_ALIKE:
+            least = np.partition(cosine, -_MAX_ALIKE, axis=1)[:, -_MAX_ALIKE, None]
+            cosine[cosine < least] = -1
+        offset, earlier = np.nonzero(cosine >= _MIN_OUTLINE_COSINE)
+        pairs.append(np.stack([earlier, offset + start], axis=1))
     return np.concatenate(pairs)
 
 
 def _outlines(prints: Sequence[Words]) -> npt.NDArray[np.float32]:
-    """Per clip the mean over time of its reliable level bits as -1 and 1, scaled to length one; (clips, 64)."""
-    outlines = np.zeros((len(prints), 64), dtype=np.float32)
+    """Per clip the means over its first and second half of its reliable level bits as -1 and 1; (clips, 128)."""
+    outlines = np.zeros((len(prints), 2, 64), dtype=np.float32)
     for row, words in zip(outlines, prints, strict=True):
-        if len(words):
-            bits = np.unpackbits(np.ascontiguousarray(words[:, :2]).view(np.uint8), axis=1, bitorder="little")
-            row[:] = ((2.0 * bits[:, :64] - 1) * bits[:, 64:]).mean(axis=0)
-    norms = np.linalg.norm(outlines, axis=1, keepdims=True)
-    return outlines / np.maximum(norms, np.float32(1e-9))
+        bits = np.unpackbits(np.ascontiguousarray(words[:, :2]).view(np.uint8), axis=1, bitorder="little")
+        signs = (2.0 * bits[:, :64] - 1) * bits[:, 64:]
+        for half, part in zip(row, np.array_split(signs, 2), strict=True):
+            half[:] = part.sum(axis=0)
+    flat = outlines.reshape(len(prints), 128)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.float32(1e-9))
 
 
-def _are_copies(first: Sequence[Words], second: Sequence[Words]) -> npt.NDArray[np.bool_]:
-    """Per pair, whether at some shift both kinds of bits agree."""
+def _errors(first: Sequence[Words], second: Sequence[Words]) -> npt.NDArray[np.float64]:
+    """Per pair, the share of wrong bits at the best shift, in units of what is allowed: a copy has at most 1."""
     frames = max(len(words) for words in (*first, *second))
     one, other = _padded(first, frames), _padded(second, frames)
-    wanted = _MIN_COMMON_FRAMES * np.minimum([len(w) for w in first], [len(w) for w in second])
-    copies = np.zeros(len(first), dtype=bool)
-    for shift in range(-_MAX_SHIFT_FRAMES, _MAX_SHIFT_FRAMES + 1):
-        early, late = max(0, -shift), max(0, shift)
-        count = one.shape[1] - abs(shift)
-        if count <= 0:
-            continue
-        a, b = one[:, early : early + count], other[:, late : late + count]
-        copies |= (
-            _agree(a[..., 0], a[..., 1], b[..., 0], b[..., 1], _MAX_LEVEL_ERRORS, wanted)
-            & _agree(a[..., 2], a[..., 3], b[..., 2], b[..., 3], _MAX_CHANGE_ERRORS, wanted)
-        )  # fmt: skip
-    return copies
+    errors = np.full(len(first), np.inf)
+    for shift in range(-min(_MAX_SHIFT_FRAMES, frames - 1), min(_MAX_SHIFT_FRAMES, frames - 1) + 1):
+        a = one[:, max(0, -shift) : frames - max(0, shift)]
+        b = other[:, max(0, shift) : frames - max(0, -shift)]
+        level = _wrong_bits(a[..., :2], b[..., :2]) / _MAX_LEVEL_ERRORS
+        change = _wrong_bits(a[..., 2:], b[..., 2:]) / _MAX_CHANGE_ERRORS
+        errors = np.minimum(errors, np.maximum(level, change))
+    return errors
 
 
-def _agree(
-    a: Words, a_reliable: Words, b: Words, b_reliable: Words, max_errors: float, wanted: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
-    both = a_reliable & b_reliable
+def _wrong_bits(a: Words, b: Words) -> npt.NDArray[np.float64]:
+    """Per pair, the share of differing bits among those reliable in both; 1 when there are too few to tell."""
+    both = a[..., 1] & b[..., 1]
     compared = np.bitwise_count(both).sum(axis=1, dtype=np.int64)
-    wrong = np.bitwise_count((a ^ b) & both).sum(axis=1, dtype=np.int64)
-    return (compared >= _MIN_RELIABLE_BITS) & (wrong <= max_errors * compared)
+    wrong = np.bitwise_count((a[..., 0] ^ b[..., 0]) & both).sum(axis=1, dtype=np.int64)
+    return np.where(compared >= _MIN_RELIABLE_BITS, wrong / np.maximum(compared, 1), 1.0)
 
 
 def _padded(prints: Sequence[Words], frames: int) -> Words:

@@ -22,7 +22,7 @@ import pandas as pd
 import soundfile
 from filelock import FileLock
 
-from tenuto import audio, fingerprint, manifest, quality, sources
+from tenuto import audio, families, fingerprint, manifest, quality, sources
 from tenuto.errors import ClipError, SourceError
 from tenuto.records import GROUP_PREFIX, Quarantined
 from tenuto.settings import DataSettings
@@ -118,7 +118,7 @@ class _Plan:
         kept = [row for row in manifest.read_quarantine(quarantine_path) if row.path not in self.looked_at]
         manifest.write_quarantine([*kept, *self.quarantined], quarantine_path)
         if self.new or not manifest_path.exists():
-            manifest.write(_grown(self.known, self.new), manifest_path)
+            manifest.write(_grown(self.known, self.new, data), manifest_path)
         _sweep(data)
 
 
@@ -279,11 +279,11 @@ def _without_lone_labels(new: dict[str, _Found], known: pd.DataFrame, doubtful: 
     return kept
 
 
-def _grown(known: pd.DataFrame, new: list[_Found]) -> pd.DataFrame:
+def _grown(known: pd.DataFrame, new: list[_Found], data: Path) -> pd.DataFrame:
     """The manifest with the new clips, each in the family of its oldest near-duplicate."""
     batch = int(known["batch"].max()) + 1 if len(known) else 0
-    families = _families(known, new)
-    rows = [_row(found, batch, families[found.clip_id]) for found in new]
+    family_of = _family_of(known, new, data)
+    rows = [_row(found, batch, family_of[found.clip_id]) for found in new]
     added = pd.DataFrame(rows) if rows else manifest.empty()
     whole = pd.concat([known, added], ignore_index=True) if len(known) else added
     return whole.astype({column: object for column in whole.columns if column.startswith(GROUP_PREFIX)})
@@ -302,22 +302,18 @@ def _row(found: _Found, batch: int, family: str) -> dict[str, Any]:
     }
 
 
-def _families(known: pd.DataFrame, new: list[_Found]) -> dict[str, str]:
-    """Family per new clip: the family of the oldest clip that it is, directly or through others, a copy of."""
+def _family_of(known: pd.DataFrame, new: list[_Found], data: Path) -> dict[str, str]:
+    """Family per new clip, older clips heard from the dataset and new ones from the source."""
     oldest_first = known.sort_values(["batch", "clip_id"])
-    families = [*oldest_first["family"], *(found.clip_id for found in new)]
-    prints = list(oldest_first["fingerprint"])
-    root = list(range(len(families)))
-
-    def find(place: int) -> int:
-        while root[place] != place:
-            place = root[place]
-        return place
-
-    for i, j in fingerprint.near_duplicates([found.facts["fingerprint"] for found in new], prints):
-        first, second = sorted((find(i), find(j)))
-        root[second] = first
-    return {found.clip_id: families[find(len(prints) + place)] for place, found in enumerate(new)}
+    paths = [*(data / path for path in oldest_first["path"]), *(found.entry.path for found in new)]
+    found = families.assign(
+        list(oldest_first["family"]),
+        list(oldest_first["fingerprint"]),
+        [found.clip_id for found in new],
+        [found.facts["fingerprint"] for found in new],
+        lambda place: audio.decode(paths[place]),
+    )
+    return dict(zip((clip.clip_id for clip in new), found, strict=True))
 
 
 def _copy(found: _Found, data: Path) -> None:
