@@ -16,6 +16,7 @@ import pandas as pd
 from tenuto.errors import ClipError
 from tenuto.records import GROUP_PREFIX, Evaluation
 from tenuto.reporting import sounds
+from tenuto.reporting.formats import counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,15 @@ class Listening:
         return [(kind, clips) for kind, clips in kinds if clips]
 
     @property
-    def disagreements(self) -> int:
-        """Test clips to which the two models gave different answers."""
-        return sum(n for kind, n in self.totals.items() if kind != "label in doubt")
+    def invitation(self) -> str:
+        """What there is to hear, in a few words; empty when there is nothing."""
+        in_doubt = sum(one.kind == "label in doubt" for one in self.clips)
+        here = len(self.clips) - in_doubt
+        disagreements = sum(n for kind, n in self.totals.items() if kind != "label in doubt")
+        if here:
+            share = f"{here} of the {disagreements:,} clips" if here < disagreements else counted(here, "clip")
+            return f"Listen to {share} on which candidate and {self.opponent} disagree"
+        return f"Listen to {counted(in_doubt, 'clip')} whose label both models contradict" if in_doubt else ""
 
 
 def worth_hearing(evaluation: Evaluation | None, clips: pd.DataFrame | None, data: Path | None) -> Listening | None:
@@ -78,12 +85,11 @@ def worth_hearing(evaluation: Evaluation | None, clips: pd.DataFrame | None, dat
 
 def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
     """One row per test clip: both answers, both probabilities, and the kind of the case."""
-    both = _answers_of(answers, "candidate").join(
-        _answers_of(answers, opponent)[["predicted", "probability"]], rsuffix="_opponent", how="inner"
-    )
+    theirs = _answers_of(answers, opponent)[["predicted", "probability"]].add_suffix("_opponent")
+    both = _answers_of(answers, "candidate").join(theirs, how="inner")
     both["kind"] = [
-        _kind(label, ours, theirs)
-        for label, ours, theirs in zip(both["label"], both["predicted"], both["predicted_opponent"], strict=True)
+        _kind(label, candidate, other)
+        for label, candidate, other in zip(both["label"], both["predicted"], both["predicted_opponent"], strict=True)
     ]
     return both
 

@@ -61,7 +61,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     sentences = [f"{_name(model)} was not scored: {why}." for model, why in evaluation.unscored.items()]
     if evaluation.left_out:
         clips = counted(len(evaluation.left_out), "test clip")
-        sentences.append(f"{clips} on which the champion had trained are left out, for every model.")
+        verb = "is" if len(evaluation.left_out) == 1 else "are"
+        sentences.append(f"{clips} on which the champion had trained {verb} left out, for every model.")
     resampled = {interval.resampled for interval in evaluation.intervals.values() if interval.resampled}
     if resampled:
         sentences.append(f"Intervals by resampling {' and '.join(sorted(resampled))}.")

@@ -335,3 +335,32 @@ def whole_run(folder: Path, per_cell: int = 5) -> ReportInputs:
         prefect_run="d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52",
         prefect_url="http://127.0.0.1:4200/runs/flow-run/d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52",
     )
+
+
+def many_classes(folder: Path, count: int = 40) -> ReportInputs:
+    """A run over `count` classes and as many sites with names that never end."""
+    labels = tuple(f"class{number}{'x' * 5 * (number % 30)}" for number in range(count))
+    rng = np.random.default_rng(0)
+    matrix = rng.poisson(0.2, (count, count)) + np.diag(rng.integers(1, 30, count))
+    recalls = np.diag(matrix) / matrix.sum(axis=1)
+    per_class = {
+        label: {"recall": recall, "precision": recall, "f1": recall, "support": float(n)}
+        for label, recall, n in zip(labels, recalls, matrix.sum(axis=1), strict=True)
+    }
+    per_site = {f"site{label}": {"accuracy": row["recall"], "support": 9.0} for label, row in per_class.items()}
+    return ReportInputs(
+        name="n" * 120,
+        verdict=Verdict(verdict="reject", reasons=("r" * 200,), rules=(VERDICT.rules[0],)),
+        started_at=datetime(2026, 3, 3, tzinfo=UTC),
+        seconds={"s" * 80: 1.0},
+        evaluation=Evaluation(
+            probabilities_path=folder / "none.parquet",
+            labels=labels,
+            metrics={"candidate": {"macro_f1": 0.5}},
+            per_class={"candidate": per_class},
+            per_group={"candidate": {"site" * 20: per_site}},
+            gaps={},
+            confusion={"candidate": matrix.tolist()},
+        ),
+        environment={"package" * 20: "1.0"},
+    )
