@@ -38,39 +38,37 @@ _MAX_GROUP_VALUES = 20
 
 def draw(count: int, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
     """`count` independent draws, one a row, with the columns DRAWN."""
-    octaves = np.log2(1 + settings.max_stretch)
-    low_hz, high_hz = np.log(_BAND_LIMIT_HZ)
-    ranges: dict[str, tuple[float, npt.NDArray[np.float64]]] = {
-        "stretch_rate": (settings.stretch, 2 ** rng.uniform(-octaves, octaves, count)),
-        "pitch_semitones": (settings.pitch, _around_zero(settings.max_pitch_semitones, count, rng)),
-        "shift_seconds": (settings.shift, _around_zero(settings.max_shift_seconds, count, rng)),
-        "room_seconds": (settings.room, rng.uniform(*_ROOM_SECONDS, count)),
-        "band_limit_hz": (settings.band_limit, np.exp(rng.uniform(low_hz, high_hz, count))),
-        "gain_db": (settings.gain, _around_zero(settings.max_gain_db, count, rng)),
-        "snr_db": (settings.noise, rng.uniform(settings.min_snr_db, settings.max_snr_db, count)),
-    }
-    table = pd.DataFrame({"noise_seed": rng.integers(0, 2**31, count)})
-    for name, (probability, values) in ranges.items():
-        table[name] = np.where(rng.random(count) < probability, values, np.nan)
-    return table[list(DRAWN)]
+    return pd.DataFrame([_draw(settings, rng) for _ in range(count)], columns=list(DRAWN))
 
 
 def plan(clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
     """The copies that fill up rare classes and groups of the training clips among `clips`.
 
-    One row per copy: the columns of its clip, `copy` (from 1), the columns DRAWN and `reason`, such as 'label=seven'.
+    One row per copy: the columns of its clip, `copy` (from 1), `reason` (such as 'label=seven') and the columns DRAWN.
     A class is filled up to `settings.fill` of the largest one; then so are the values of each group column that the
-    training clips share with the others (filling speakers whom no other split has would help nobody).
+    training clips share with the others (filling speakers whom no other split has would help nobody). A copy is drawn
+    from its clip and number alone, so clips that are added later leave it as it is.
     """
-    train = clips[clips["split"] == "train"]
-    chosen: list[tuple[int, str]] = []
+    base = int(rng.integers(2**62))
+    train = clips[clips["split"] == "train"].reset_index(drop=True)
+    turns = train["clip_id"].map(lambda clip_id: _number(f"{base} {clip_id}"))
+    chosen = pd.DataFrame({"position": pd.Series(dtype=int), "reason": pd.Series(dtype=str)})
     for column in ["label", *_shared_groups(clips)]:
-        chosen += _missing(train, column, chosen, settings, rng)
-    positions = [position for position, _ in chosen]
-    copies = train.iloc[positions].reset_index(drop=True)
+        counts = _counts(train[column], chosen["position"])
+        more = [
+            (position, f"{column.removeprefix(GROUP_PREFIX)}={value}")
+            for value, members in sorted(turns.groupby(train[column]))
+            for position in _repeated(members, round(settings.fill * counts.max() - counts[value]), settings.max_copies)
+        ]
+        chosen = pd.concat([chosen, pd.DataFrame(more, columns=chosen.columns)], ignore_index=True)
+    copies = train.iloc[chosen["position"].astype(int)].reset_index(drop=True)
     copies["copy"] = copies.groupby("clip_id").cumcount() + 1
-    copies["reason"] = [reason for _, reason in chosen]
-    return pd.concat([copies, draw(len(copies), settings, rng)], axis=1)
+    copies["reason"] = chosen["reason"]
+    draws = [
+        _draw(settings, np.random.default_rng([base, _number(f"{row.clip_id} {row.copy}")]))
+        for row in copies.itertuples()
+    ]
+    return pd.concat([copies, pd.DataFrame(draws, columns=list(DRAWN))], axis=1)
 
 
 def draw_hash(drawn: Mapping[Any, Any]) -> str:
@@ -108,30 +106,37 @@ def _shared_groups(clips: pd.DataFrame) -> list[str]:
     ]
 
 
-def _missing(
-    train: pd.DataFrame,
-    column: str,
-    chosen: list[tuple[int, str]],
-    settings: AugmentSettings,
-    rng: np.random.Generator,
-) -> list[tuple[int, str]]:
-    """(position in `train`, reason) of the copies that `column` still lacks, each clip's turn in random order."""
-    values = train[column].to_numpy()
-    own = train[column].value_counts()
-    counts = own.add(pd.Series(values[[position for position, _ in chosen]]).value_counts(), fill_value=0)
-    wanted = round(settings.fill * counts.max())
-    more: list[tuple[int, str]] = []
-    for value in sorted(own.index):
-        positions = np.flatnonzero(values == value)
-        count = int(min(wanted - counts[value], settings.max_copies * len(positions)))
-        turns = np.concatenate([rng.permutation(positions) for _ in range(-(-count // len(positions)))] or [[]])
-        name = column.removeprefix(GROUP_PREFIX)
-        more += [(int(position), f"{name}={value}") for position in turns[: max(count, 0)]]
-    return more
+def _counts(values: pd.Series[Any], copied: pd.Series[Any]) -> pd.Series[Any]:
+    """Clips per value, the copies of those at the positions `copied` included."""
+    return pd.concat([values, values.iloc[copied.astype(int)]]).value_counts()
 
 
-def _around_zero(limit: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    return rng.uniform(-limit, limit, count)
+def _repeated(turns: pd.Series[Any], count: int, max_copies: int) -> list[int]:
+    """`count` positions out of the index of `turns`, in the order of its values, over and over."""
+    order = [int(position) for position in turns.sort_values().index]
+    count = max(0, min(count, max_copies * len(order)))
+    return (order * -(-count // len(order)))[:count]
+
+
+def _draw(settings: AugmentSettings, rng: np.random.Generator) -> dict[str, float]:
+    octaves = float(np.log2(1 + settings.max_stretch))
+    low_hz, high_hz = _BAND_LIMIT_HZ
+    # every value is drawn whether it is used or not: a changed probability leaves the other draws as they are
+    chances = {
+        "stretch_rate": (settings.stretch, 2 ** rng.uniform(-octaves, octaves)),
+        "pitch_semitones": (settings.pitch, rng.uniform(-1, 1) * settings.max_pitch_semitones),
+        "shift_seconds": (settings.shift, rng.uniform(-1, 1) * settings.max_shift_seconds),
+        "room_seconds": (settings.room, rng.uniform(*_ROOM_SECONDS)),
+        "band_limit_hz": (settings.band_limit, low_hz * (high_hz / low_hz) ** rng.random()),
+        "gain_db": (settings.gain, rng.uniform(-1, 1) * settings.max_gain_db),
+        "snr_db": (settings.noise, rng.uniform(settings.min_snr_db, settings.max_snr_db)),
+    }
+    drawn = {name: value if rng.random() < probability else np.nan for name, (probability, value) in chances.items()}
+    return {"noise_seed": float(rng.integers(2**31))} | drawn
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _stretched(wave: Wave, rate_hz: int, rate: float, _: np.random.Generator) -> Wave:
@@ -156,7 +161,7 @@ def _shifted(wave: Wave, rate_hz: int, seconds: float, _: np.random.Generator) -
 def _band_limited(wave: Wave, rate_hz: int, cutoff_hz: float, _: np.random.Generator) -> Wave:
     from audiomentations import LowPassFilter
 
-    if cutoff_hz >= rate_hz / 2:
+    if cutoff_hz >= rate_hz / 2:  # nothing lies above it
         return wave
     low_pass = LowPassFilter(cutoff_hz, cutoff_hz, min_rolloff=24, max_rolloff=24, p=1)
     return _transformed(low_pass, wave, rate_hz, cutoff_freq=cutoff_hz, rolloff=24)

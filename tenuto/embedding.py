@@ -1,7 +1,7 @@
 """Frozen pooled embeddings of clips and of their augmented copies, kept per clip.
 
-The store's key holds what an embedding depends on besides the clip: the backbone's revision, the preprocessing and the
-seed of what is random in the encoder. So a run over 1 % new clips embeds those alone.
+The store's key holds what an embedding depends on besides the clip and its draw: the backbone's revision and the
+preprocessing. So a run over 1 % new clips embeds those alone.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -
         name: _recalls(_fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
         for name, material in {"without fill": plain, "with fill": setup.material}.items()
     }
-    return FillComparison(copies=copies.value_counts().sort_index().to_dict(), recall=recall)
+    return FillComparison(copies={str(k): int(n) for k, n in sorted(copies.value_counts().items())}, recall=recall)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Training of a whole model by transformers' Trainer, with the best epoch on the validation split kept.
 
-Second half of LP-FT for the candidate, all of the training for the baseline. A training that was killed goes on from its
-last epoch when it is called again with the same work folder.
+Second half of LP-FT for the candidate, all of the training for the baseline. A training that was killed goes on from
+its last epoch when it is called again with the same work folder.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class TrainingBatches(Dataset[dict[str, Tensor]]):
         samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
         pads_itself = material.preprocessing.pads_itself
         self._lengths = np.array([0 if pads_itself else material.preprocessing.length(int(n)) for n in samples])
-        self._classes = torch.from_numpy(material.classes(material.train))
+        self._classes = torch.tensor(material.classes(material.train))
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
@@ -171,12 +171,13 @@ class _AudioTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # stdout belongs to the command line
         self.add_callback(_Epochs(batches, on_progress))
         self.scores: dict[int, Scores] = {}
+        self._batches = batches
         self._validate = validate
         self._augmentation = augmentation
         self._smoothing = label_smoothing
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
+        return SequentialSampler(self._batches)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         scores = self._validate()

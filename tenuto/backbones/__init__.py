@@ -102,7 +102,7 @@ def resolve(name: str, revision: str = "main", *, root: Path = Path()) -> Backbo
     )
 
 
-def head(model: nn.Module) -> nn.Linear:
+def head(model: Any) -> nn.Linear:
     """The linear layer that gives the logits; BackboneError when the model ends otherwise."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     classes: int = model.config.num_labels
@@ -111,7 +111,7 @@ def head(model: nn.Module) -> nn.Linear:
     return linear[-1]
 
 
-def pooled(model: nn.Module, features: Tensor) -> Tensor:
+def pooled(model: Any, features: Tensor) -> Tensor:
     """(clips, dimensions): what the head sees of `features`, without gradients."""
     seen: list[Tensor] = []
     hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -108,6 +108,9 @@ class LogMel(nn.Module):
     10 log10 of the power of 16-bit samples, cut at 80 dB below the clip's loudest, then `/ 10 + 2`.
     """
 
+    basis: Tensor
+    mel: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("basis", torch.empty(2 * len(_BINS), 1, _FFT), persistent=False)
@@ -151,10 +154,11 @@ class SpeechEmbeddingEncoder(nn.Module):
         last = len(self.convolutions) - 1
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             hidden = norm(convolution(hidden))
-            if index < last:
-                hidden = functional.leaky_relu(hidden, 0.2).clamp_min(-0.4)
             if index in _POOLS:
+                # the activation never falls, so pooling first gives the same and leaves less to activate
                 hidden = functional.max_pool2d(hidden, _POOLS[index])
+            if index < last:
+                hidden = functional.leaky_relu(hidden.clamp_min(-2.0), 0.2, inplace=True)  # max(leaky_relu(x), -0.4)
         return hidden[:, :, :, 0].transpose(1, 2)  # (clips, steps, 96)
 
 
@@ -170,10 +174,10 @@ class SpeechEmbeddingForAudioClassification(PreTrainedModel):
         self.log_mel = LogMel()
         self.encoder = SpeechEmbeddingEncoder(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, len(config.id2label or {}))
         self.post_init()
         # one and a half to two times as fast on CPUs, forward and backward
-        self.encoder.to(memory_format=torch.channels_last)
+        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
         mels = self.log_mel(input_values)
@@ -213,9 +217,12 @@ def load_weights(encoder: SpeechEmbeddingEncoder) -> None:
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     with torch.no_grad():
         for node, convolution in zip(convolutions, encoder.convolutions, strict=True):
-            convolution.weight.copy_(torch.from_numpy(arrays[node.input[1]].copy()))
-            if convolution.bias is not None:
-                convolution.bias.copy_(torch.from_numpy(arrays[node.input[2]].copy()))
+            parameters: list[Any] = [
+                convolution.weight,
+                convolution.bias,
+            ]  # the last layer has no bias, its node two inputs
+            for parameter, name in zip(parameters, node.input[1:], strict=False):
+                parameter.copy_(torch.from_numpy(arrays[name].copy()))
 
 
 def weights_path() -> Path:
