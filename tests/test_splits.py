@@ -39,6 +39,11 @@ def test_five_equal_speakers_are_divided_three_to_one_to_one():
     assert clips.groupby("group_speaker")["split"].nunique().max() == 1
 
 
+def test_three_speakers_fill_three_splits_though_training_lacks_most():
+    clips = splits.assign(manifest(speakers("xyz")), SplitSettings(validation=0.05, test=0.05))
+    assert clips.groupby("split")["group_speaker"].nunique().to_dict() == {"train": 1, "validation": 1, "test": 1}
+
+
 def test_the_manifest_comes_back_in_its_order_with_two_more_columns():
     before = manifest(speakers("vwxyz"))
     clips = splits.assign(before, SplitSettings())

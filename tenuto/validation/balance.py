@@ -118,7 +118,7 @@ class ClipsPerGroup(TableExpectation):
     groups: tuple[str, ...] | None = None
     at_least: int = Field(default=30, ge=1)
     action = (
-        "its recall is reported by itself, and mlflow/promotion.yaml may hold a model that fails it; record more of it"
+        "rare groups are filled with augmented clips of their own (augment.fill); their recall is reported by itself"
     )
 
     def wanted(self) -> str:

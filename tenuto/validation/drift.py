@@ -92,7 +92,7 @@ def _of_categories(tables: Tables, columns: dict[str, str], at_most: float) -> O
     moved: list[str] = []
     texts: list[str] = []
     for name, column in columns.items():
-        earlier = before[column] if column in before else pd.Series(dtype=str)
+        earlier = before[column] if column in before else pd.Series(None, index=before.index, dtype=object)
         values, was, is_now = category_counts(earlier, tables.used[column])
         indices[name] = population_stability(was, is_now)
         if indices[name] > at_most:

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
+MISSING = "(none)"
+
 
 def imbalance_ratio(counts: pd.Series) -> float:
     """How many times the smallest class the largest one is; infinity when a class has no clip, 1 without classes."""
@@ -35,17 +37,24 @@ def cramers_v(first: pd.Series, second: pd.Series) -> float:
 def population_stability(before: np.ndarray, now: np.ndarray) -> float:
     """The population stability index of two histograms over the same bins; 0 is no change, above 0.2 a large one.
 
-    `before` and `now` are counts, shape (bins,). Half a clip is added to every bin, so that an empty one has a share.
+    `before` and `now` are counts, shape (bins,). Every share is raised by that of half a clip in the smaller of
+    the two, so that an empty bin has one. 0 when either holds nothing.
     Source: N. Siddiqi, Credit Risk Scorecards (2006): the sum of (q - p) ln(q / p).
     """
-    p = (before + 0.5) / (before + 0.5).sum()
-    q = (now + 0.5) / (now + 0.5).sum()
+    smaller = min(before.sum(), now.sum())
+    if smaller == 0:
+        return 0.0
+    p, q = (counts / counts.sum() + 0.5 / smaller for counts in (before, now))
+    p, q = p / p.sum(), q / q.sum()
     return float(((q - p) * np.log(q / p)).sum())
 
 
 def category_counts(before: pd.Series, now: pd.Series) -> tuple[pd.Index, np.ndarray, np.ndarray]:
-    """The categories of both in order, and how often each occurs in the one and in the other."""
-    first, second = (series.dropna().astype(str).value_counts() for series in (before, now))
+    """The categories of both in order, and how often each occurs in the one and in the other.
+
+    A missing value is the category MISSING.
+    """
+    first, second = (series.fillna(MISSING).astype(str).value_counts() for series in (before, now))
     categories = first.index.union(second.index)
     first, second = (counts.reindex(categories, fill_value=0) for counts in (first, second))
     return categories, first.to_numpy(dtype=float), second.to_numpy(dtype=float)
