@@ -39,9 +39,10 @@ def examples(clips: pd.DataFrame | None, data: Path | None, params: Params | Non
     if clips is None or data is None or params is None:
         return []
     copies = _copies(clips, params)
-    changed = copies[list(_WORDS)].notna().sum(axis=1)
-    turn = changed.groupby(copies["reason"]).rank(method="first", ascending=False)
-    chosen = copies[changed > 0].assign(turn=turn).sort_values(["turn", "reason"], kind="stable").head(MOST_EXAMPLES)
+    copies["changed"] = copies[list(_WORDS)].notna().sum(axis=1)
+    copies = copies[copies["changed"] > 0]
+    copies["turn"] = copies.groupby("reason")["changed"].rank(method="first", ascending=False)
+    chosen = copies.sort_values(["turn", "reason"], kind="stable").head(MOST_EXAMPLES)
     made = (_example(row, data) for row in chosen.to_dict("records"))
     return [example for example in made if example is not None]
 
