@@ -75,8 +75,6 @@ def decode_file(file: BinaryIO, *, max_duration_seconds: float | None = None) ->
         _check_header(sound, max_duration_seconds)
         samples, is_cut = _read_frames(sound, max_duration_seconds)
         codec, sample_rate_hz = f"{sound.format}/{sound.subtype}", sound.samplerate
-    if len(samples) == 0:
-        raise ClipError("no-samples", f"the {codec} header is whole but no samples follow it")
     if not np.isfinite(samples).all():
         count = int(np.count_nonzero(~np.isfinite(samples)))
         raise ClipError("not-finite", f"{count} of {samples.size} samples are NaN or infinite")
@@ -177,35 +175,33 @@ def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None
         raise _too_long(sound, sound.frames, max_duration_seconds)
 
 
-def _too_long(sound: soundfile.SoundFile, frames: int, max_duration_seconds: float) -> ClipError:
+def _too_long(sound: soundfile.SoundFile, frames: int, max_duration_seconds: float | None) -> ClipError:
     lasts = frames / sound.samplerate
-    return ClipError(
-        "too-long", f"{lasts:.1f} s, at most {max_duration_seconds:g} s wanted (data.max_duration_seconds); cut it up"
-    )
+    return ClipError("too-long", f"{lasts:.1f} s or more, at most {max_duration_seconds:g} s wanted; cut it up")
 
 
 def _read_frames(sound: soundfile.SoundFile, max_duration_seconds: float | None) -> tuple[Wave, bool]:
+    """All frames, and whether there are fewer than the header announces.
+
+    Read in blocks, since a header may announce more than memory holds, and since a FLAC file that was cut raises at
+    its end: the blocks before are kept.
+    """
+    most = np.inf if max_duration_seconds is None else max_duration_seconds * sound.samplerate
+    blocks: list[Wave] = []
+    frames = 0
     announced = sound.frames
     try:
-        samples = sound.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
-        samples = _read_undamaged(sound)
-    if max_duration_seconds is not None and len(samples) > max_duration_seconds * sound.samplerate:
-        raise _too_long(sound, len(samples), max_duration_seconds)
-    return samples, len(samples) < announced
-
-
-def _read_undamaged(sound: soundfile.SoundFile) -> Wave:
-    """The frames before the place where decoding fails (a FLAC file that was cut raises at its end)."""
-    blocks: list[Wave] = []
-    try:
-        sound.seek(0)
         while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
             blocks.append(block)
+            frames += len(block)
+            if frames > most:
+                raise _too_long(sound, frames, max_duration_seconds)
     except soundfile.LibsndfileError as error:
         if not blocks:
             raise ClipError("decode-failed", error.error_string or f"libsndfile error {error.code}") from error
-    return np.concatenate(blocks)
+    if not blocks:
+        raise ClipError("no-samples", f"a whole {sound.format} header that no samples follow")
+    return np.concatenate(blocks), frames < announced
 
 
 def _lacks_announced_bytes(file: BinaryIO, size_bytes: int) -> bool:

@@ -100,6 +100,7 @@ def check(
 class _Plan:
     """What an addition will do."""
 
+    source_name: str
     known: pd.DataFrame
     new: list[_Found]
     unchanged: int
@@ -111,13 +112,21 @@ class _Plan:
         return IngestResult(len(self.new), self.unchanged, self.quarantined)
 
     def write(self, data: Path) -> None:
-        """Clips first, quarantine next, the manifest last; then what no manifest names is removed."""
+        """Clips first, quarantine next, the manifest last; then what no manifest names is removed.
+
+        Nothing at all when that would leave a dataset without clips.
+        """
+        if not self.new and self.known.empty:
+            return
         manifest_path, quarantine_path = data / manifest.FILE_NAME, data / manifest.QUARANTINE_FILE_NAME
         for clip in self.new:
             _copy(clip, data)
-        kept = [row for row in manifest.read_quarantine(quarantine_path) if row.path not in self.looked_at]
-        manifest.write_quarantine([*kept, *self.quarantined], quarantine_path)
-        if self.new or not manifest_path.exists():
+        seen = {f"{self.source_name}/{path}" for path in self.looked_at}
+        kept = [row for row in manifest.read_quarantine(quarantine_path) if row.path not in seen]
+        # other sources may hold a file of the same name
+        left_out = [row.model_copy(update={"path": f"{self.source_name}/{row.path}"}) for row in self.quarantined]
+        manifest.write_quarantine([*kept, *left_out], quarantine_path)
+        if self.new:
             manifest.write(_grown(self.known, self.new, data), manifest_path)
         _sweep(data)
 
@@ -151,7 +160,13 @@ def _plan(
         on_progress(len(found.entries), len(found.entries))
     new, unchanged, doubtful = _sorted_out(usable, known)
     looked_at = frozenset(e.shown for e in found.entries) | {row.path for row in found.rejected}
-    return _Plan(known, new, unchanged, (*rejected, *doubtful), looked_at)
+    return _Plan(_source_name(source), known, new, unchanged, (*rejected, *doubtful), looked_at)
+
+
+def _source_name(source: Path) -> str:
+    """The name of the source's folder."""
+    folder = source.resolve()
+    return sources.shown_name((folder.parent if folder.is_file() else folder).name)
 
 
 class _Readings:

@@ -7,10 +7,11 @@ of the expectations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
+from scipy.signal import windows
 
 from tenuto import audio
 from tenuto.audio import Recording, Wave
@@ -123,12 +124,20 @@ def bandwidth(wave: Wave, sample_rate_hz: int) -> tuple[float, bool]:
 
 
 def _spectrum(wave: Wave, sample_rate_hz: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Frequencies in Hz and mean power in dB, from half-overlapping windows; empty for fewer than 16 samples."""
     length = min(len(wave), _SPECTRUM_SAMPLES)
     if length < 16:
         return np.empty(0), np.empty(0)
+    frames = np.lib.stride_tricks.sliding_window_view(wave, length)[:: length // 2]
+    power = np.square(np.abs(np.fft.rfft(frames * _window(length), axis=1)), dtype=np.float64).mean(axis=0)
+    level_db = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+    return np.asarray(np.fft.rfftfreq(length, 1 / sample_rate_hz), dtype=np.float64), level_db
+
+
+@lru_cache(maxsize=8)
+def _window(length: int) -> npt.NDArray[np.float32]:
     # the side lobes of a Hann window would hide a cliff under a loud low tone
-    frequencies, power = signal.welch(wave, sample_rate_hz, window="blackmanharris", nperseg=length)
-    return frequencies, 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+    return np.asarray(windows.blackmanharris(length), dtype=np.float32)
 
 
 def _has_cliff(frequencies: npt.NDArray[np.float64], level_db: npt.NDArray[np.float64], edge_hz: float) -> bool:
