@@ -195,13 +195,16 @@ def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entry
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.flows import load_flow_from_entrypoint
     from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
 
-    load_flow_from_entrypoint(entrypoint).serve(
+    load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False).serve(
         name=params.name,
         schedule=Cron(cron, timezone=timezone),
         parameters={"root": str(workspace.root)},
         global_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
         limit=1,
+        # a path would have to lie in the current folder
+        entrypoint_type=EntrypointType.MODULE_PATH,
         tags=["tenuto"],
         print_starting_message=False,
     )

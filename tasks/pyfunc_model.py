@@ -6,13 +6,13 @@ package `tenuto`; neither Prefect nor DVC nor Great Expectations is needed there
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+# not only for the type checker: MLflow reads the type hints of `predict`, and warns when it cannot
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class AudioClassifier(PythonModel):
@@ -22,7 +22,7 @@ class AudioClassifier(PythonModel):
         """Loads the checkpoint that the version was registered with."""
         from tenuto.predictor import Predictor
 
-        self._predictor = Predictor.load(context.artifacts["checkpoint"])
+        self._predictor = Predictor.load(Path(context.artifacts["checkpoint"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -31,8 +31,6 @@ class AudioClassifier(PythonModel):
 
         Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1].
         """
-        import pandas as pd
-
         from tenuto import audio
 
         predictor = self._predictor

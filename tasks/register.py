@@ -15,7 +15,6 @@ import logging
 import shutil
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -224,19 +223,16 @@ def _save_model(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
 
     probabilities = [ColSpec("double", f"p_{label}") for label in checkpoint.labels]
     outputs = Schema([ColSpec("string", "label"), ColSpec("double", "probability"), *probabilities])
-    with warnings.catch_warnings():
-        # MLflow would rather infer the signature from type hints; here it is given
-        warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            python_model=str(_PYFUNC),
-            artifacts={"checkpoint": str(checkpoint.path)},
-            code_paths=[str(Path(tenuto.__file__).parent)],
-            signature=ModelSignature(inputs=Schema([ColSpec("binary", "audio")]), outputs=outputs),
-            input_example=pd.DataFrame({"audio": [_example()]}),
-            pip_requirements=_requirements(),
-            mlflow_model=description,
-        )
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        python_model=str(_PYFUNC),
+        artifacts={"checkpoint": str(checkpoint.path)},
+        code_paths=[str(Path(tenuto.__file__).parent)],
+        signature=ModelSignature(inputs=Schema([ColSpec("binary", "audio")]), outputs=outputs),
+        input_example=pd.DataFrame({"audio": [_example()]}),
+        pip_requirements=_requirements(),
+        mlflow_model=description,
+    )
     for leftover in folder.rglob("__pycache__"):
         shutil.rmtree(leftover)
 
