@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -111,10 +112,11 @@ def tracking_uri(workspace: Workspace, params: Params | None = None) -> str:
     """Where MLflow keeps runs and models.
 
     The first of: MLFLOW_TRACKING_URI, `tracking_uri` in params.yaml, the running server of `up`, the SQLite file in
-    the workspace.
+    the workspace. Raises ServerError when a chosen server takes no connection: MLflow would try for minutes.
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI") or (params.tracking_uri if params else None)
     if chosen:
+        _check_reachable(chosen)
         return chosen
     running = addresses(workspace)
     return running.mlflow.address if running and running.mlflow else own_store(workspace)
@@ -134,6 +136,22 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _check_reachable(uri: str) -> None:
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise ServerError(
+            f"The MLflow server {parts.hostname}:{port} takes no connection ({error}); start it, or change "
+            "MLFLOW_TRACKING_URI or `tracking_uri` in params.yaml."
+        ) from error
 
 
 def _start_missing(workspace: Workspace, on_wait: Callable[[str], None]) -> Servers:
