@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_independent_clips_agree_with_scipy() -> None:
     ).confidence_interval
     found = interval(answers, "accuracy", "candidate", versus="champion", resamples=4000, rng=rng())
     assert (found.low, found.high) == pytest.approx(tuple(reference), abs=0.004)
+
+
+def test_five_speakers_agree_with_all_draws_that_there_are() -> None:
+    clips, right = 200, np.array([103, 121, 146, 167, 198])  # of 200 clips each
+    said = np.concatenate([np.repeat([0, 1], [n, clips - n]) for n in right])
+    answers = Answers(
+        ("a", "b"), np.zeros(5 * clips, dtype=int), {"m": said}, np.repeat(np.arange(5), clips), "speaker"
+    )
+    draws = [right[list(chosen)].mean() / clips for chosen in itertools.product(range(5), repeat=5)]
+    # Student's t with 4 degrees of freedom holds half of its mass within 0.7407
+    levels = stats.norm.cdf(np.array([-1, 1]) * 0.7407 * np.sqrt(5 / 4))
+    found = interval(answers, "accuracy", "m", confidence=0.5, resamples=40_000, rng=rng())
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, levels)), abs=0.0011)
 
 
 def test_pairing_makes_equal_errors_cancel() -> None:
