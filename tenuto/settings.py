@@ -207,6 +207,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def digest(values: BaseModel) -> str:
-    """A sha256 over the settings, the same for the same choices in any order."""
-    return hashlib.sha256(json.dumps(values.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+def digest(settings: BaseModel | dict[str, Any]) -> str:
+    """A sha256 over settings or a YAML file's values, the same for the same choices in any order of keys."""
+    values = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

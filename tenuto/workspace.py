@@ -112,6 +112,13 @@ class Workspace:
         """The tables of each run, one folder per hash of its inputs."""
         return self.state / "runs"
 
+    def latest_report(self) -> Path:
+        """The page of the last run; WorkspaceError when nothing ran yet. Names begin with the time in UTC."""
+        pages = sorted(self.reports.glob("*.html"))
+        if not pages:
+            raise WorkspaceError(f"{self.root} has no report yet; `tenuto retrain` writes one.")
+        return pages[-1]
+
     @contextmanager
     def exclusive(self, doing: str) -> Iterator[None]:
         """Holds the workspace for one writer; the operating system lets go when the process dies.

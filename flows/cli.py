@@ -1,0 +1,273 @@
+"""The `tenuto` command: parses, calls a flow, prints.
+
+Exit codes: 0 promoted, registered or nothing to do; 2 refused, stopped by validation, or a command line that cannot be
+read; 1 failed; 130 ended with Ctrl-C. With `--json` the last line of stdout is one JSON object, also for errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from flows import terminal
+from tenuto import __version__
+from tenuto.errors import TenutoError
+from tenuto.records import Outcome
+from tenuto.settings import Params, load_params
+from tenuto.workspace import Workspace
+
+app = typer.Typer(
+    name="tenuto",
+    help="Retrains audio classifiers by transfer learning; promotes a model only when the evidence says so.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Recordings: add them, check them, make the starter set.")
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one parameter of params.yaml for this run; repeatable."),
+]
+Source = Annotated[Path, typer.Argument(help="A folder (one sub-folder per class), or a CSV or Parquet table.")]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern", help="What file names say, such as '{label}_{speaker}_{index}.wav'; other fields are groups."
+    ),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"tenuto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="The folder to make; its name becomes the model's name.")],
+    name: Annotated[str | None, typer.Option(help="The registered model's name.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a workspace: params.yaml, expectations.yaml, mlflow/promotion.yaml, git and DVC.
+
+    Example: `tenuto init engines && cd engines`
+    """
+    from flows.workspace import create
+
+    root = create(directory, name)
+    if json:
+        return terminal.print_json({"workspace": str(root)})
+    terminal.out.print(f"workspace {terminal.shown(root)}")
+    terminal.out.print(
+        f"next: [cyan]cd {terminal.shown(root)}[/], then [cyan]tenuto data add SOURCE[/]", highlight=False
+    )
+    return None
+
+
+@data_app.command("add")
+def data_add(source: Source, pattern: Pattern = None, set_: Set = None, json: Json = False) -> None:
+    """Add labelled recordings to the dataset and record the new version with DVC.
+
+    Examples: `tenuto data add recordings/`, `tenuto data add clips.csv`,
+    `tenuto data add wavs --pattern '{label}_{speaker}_{index}.wav'`
+    """
+    workspace, params = _prepare(set_)
+    from flows import data
+
+    with terminal.counting("reading recordings", quiet=json) as on_progress:
+        result = data.add(workspace, params, source, pattern=pattern, on_progress=on_progress)
+    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result)
+
+
+@data_app.command("check")
+def data_check(source: Source, pattern: Pattern = None, set_: Set = None, json: Json = False) -> None:
+    """Say what `data add` would do, and change nothing.
+
+    Example: `tenuto data check recordings/`
+    """
+    workspace, params = _prepare(set_)
+    from flows import data
+
+    with terminal.counting("reading recordings", quiet=json) as on_progress:
+        result = data.check(workspace, params, source, pattern=pattern, on_progress=on_progress)
+    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result, dry_run=True)
+
+
+@data_app.command("starter")
+def data_starter(set_: Set = None, json: Json = False) -> None:
+    """Speak the starter set again with espeak-ng and add it (needs `pip install 'tenuto[starter]'`).
+
+    Example: `tenuto data starter`
+    """
+    workspace, params = _prepare(set_)
+    from flows import data
+
+    with terminal.counting("reading recordings", quiet=json) as on_progress:
+        result = data.add_starter(workspace, params, on_progress=on_progress)
+    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result)
+
+
+@app.command()
+def retrain(
+    set_: Set = None,
+    force: Annotated[bool, typer.Option("--force", help="Run even when nothing changed since the last run.")] = False,
+    json: Json = False,
+) -> None:
+    """Run the whole flow: validate, split, train, evaluate, decide, register, report.
+
+    Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
+    """
+    workspace, _ = _prepare(set_)
+    with terminal.following("starting Prefect", quiet=json):
+        from flows.retrain import retrain as flow
+
+        outcome = flow(str(workspace.root), set_ or [], force)
+    assert isinstance(outcome, Outcome), "only scheduled runs are overtaken"
+    terminal.print_json(terminal.outcome_json(outcome)) if json else terminal.print_outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def report(
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False, json: Json = False
+) -> None:
+    """Show where the last run's report lies.
+
+    Example: `tenuto report --open`
+    """
+    workspace = Workspace.find()
+    page = workspace.latest_report()
+    if json:
+        terminal.print_json({"report": str(page)})
+    else:
+        terminal.out.print(terminal.shown(page), highlight=False)
+    if open_:
+        typer.launch(page.as_uri())
+
+
+@app.command()
+def models(set_: Set = None, json: Json = False) -> None:
+    """List the registered versions with their aliases and verdicts.
+
+    Example: `tenuto models`
+    """
+    workspace, params = _prepare(set_)
+    from flows.registry import versions
+
+    rows = versions(workspace, params)
+    terminal.print_json({"models": rows}) if json else terminal.print_models(rows, params.name)
+
+
+@app.command()
+def up(json: Json = False) -> None:
+    """Start the workspace's Prefect and MLflow servers on this machine, and print their addresses.
+
+    Example: `tenuto up`
+    """
+    workspace = Workspace.find()
+    from flows import servers
+
+    with terminal.waiting("starting the servers", quiet=json) as tell:
+        running = servers.up(workspace, tell)
+    terminal.print_json(running.model_dump(mode="json")) if json else terminal.print_servers(running)
+
+
+@app.command()
+def down(json: Json = False) -> None:
+    """Stop the servers that `tenuto up` started.
+
+    Example: `tenuto down`
+    """
+    from flows import servers
+
+    stopped = servers.down(Workspace.find())
+    if json:
+        return terminal.print_json({"stopped": list(stopped)})
+    terminal.out.print(f"stopped {' and '.join(stopped)}" if stopped else "no server was running")
+    return None
+
+
+@app.command()
+def deploy(
+    cron: Annotated[str, typer.Option(help="When to retrain, as a cron line.")] = "0 3 * * 1",
+    timezone: Annotated[str, typer.Option(help="The cron line's time zone, such as Europe/Berlin.")] = "UTC",
+    serve: Annotated[bool, typer.Option("--serve", help="Schedule and run in this process until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """Schedule the retrain flow on the Prefect server (start one with `tenuto up`).
+
+    Example: `tenuto deploy --cron '0 3 * * 1' --timezone Europe/Berlin`
+    """
+    workspace, params = _prepare(None)
+    from flows import deploy as deployment
+
+    with terminal.waiting("deploying", quiet=json or serve):
+        result = deployment.deploy(workspace, params, cron=cron, timezone=timezone, serve=serve)
+    terminal.print_json(result.model_dump(mode="json")) if json else terminal.print_deployment(result)
+
+
+def _prepare(overrides: list[str] | None) -> tuple[Workspace, Params]:
+    """The workspace and its settings, with the environment set before Prefect or MLflow is imported."""
+    from flows import servers
+
+    workspace = Workspace.find()
+    params = load_params(workspace.params, overrides or ())
+    for name, value in servers.environment(workspace).items():
+        os.environ.setdefault(name, value)
+    return workspace, params
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit the process with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _quieten()
+    try:
+        app(arguments, standalone_mode=True)
+    except TenutoError as error:
+        _fail(str(error), 1, as_json="--json" in arguments)
+    except KeyboardInterrupt:
+        _fail(
+            "ended by Ctrl-C; nothing was registered, and the next run takes up finished work",
+            130,
+            as_json="--json" in arguments,
+        )
+
+
+def _fail(message: str, code: int, *, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json({"error": message})
+    terminal.err.print(f"[bold red]error[/] {escape(message)}", highlight=False)
+    raise SystemExit(code)
+
+
+def _quieten() -> None:
+    """Library chatter stays off the terminal; `PREFECT_LOGGING_LEVEL=INFO` brings Prefect's back."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+if __name__ == "__main__":
+    main()

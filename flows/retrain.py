@@ -1,0 +1,321 @@
+"""The retrain flow: from the dataset version to a registered model or a reasoned refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import State, flow, runtime
+
+from flows import deploy, servers
+from flows.stages import Stages
+from tasks import dataset, decide, evaluate, register, split, track, train, validate
+from tasks import report as reporting
+from tenuto import lineage, manifest, splits
+from tenuto.policy import Policy, load_policy
+from tenuto.records import (
+    Checkpoint,
+    DatasetVersion,
+    Evaluation,
+    FillComparison,
+    Outcome,
+    RegisteredModel,
+    ValidationReport,
+    Verdict,
+)
+from tenuto.report import ReportInputs
+from tenuto.settings import Params, digest, load_params, read_yaml
+from tenuto.validation import leakage, load_expectations
+from tenuto.workspace import Workspace
+
+MOST_EVALUATIONS = 3  # a champion that moves during every one of them is a registry under somebody else's hands
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for: the workspace and its settings, read and checked before anything runs."""
+
+    workspace: Workspace
+    params: Params
+    policy: Policy
+    expectations: dict[str, Any]
+    tracking_uri: str
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    stage: Stages = field(default_factory=Stages)
+
+    @classmethod
+    def read(cls, root: Path, overrides: list[str]) -> Job:
+        """Raises SettingsError naming the file, the key and the value that cannot be used."""
+        workspace = Workspace(root)
+        params = load_params(workspace.params, overrides)
+        load_expectations(workspace.expectations)
+        return cls(
+            workspace,
+            params,
+            load_policy(workspace.promotion),
+            read_yaml(workspace.expectations),
+            servers.tracking_uri(workspace, params),
+        )
+
+
+@dataclass
+class Run:
+    """One run of a job on one dataset version, and what it has come to so far."""
+
+    job: Job
+    lineage: lineage.Lineage
+    id: str
+    clips: Path | None = None
+    champion: register.Champion | None = None
+    validation: ValidationReport | None = None
+    candidate: Checkpoint | None = None
+    fill: FillComparison | None = None
+    evaluation: Evaluation | None = None
+    model: RegisteredModel | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the tables of this run lie; the same inputs share it, so that a killed run is taken up."""
+        return self.job.workspace.runs / self.lineage.inputs[:16]
+
+    def checkpoint(self, kind: str) -> Path:
+        """Where a training ends up, by everything that decides what it comes to."""
+        decisive = [
+            self.lineage.dataset.md5,
+            digest(self.job.params.model_copy(update={"tracking_uri": None})),
+            self.lineage.source_sha256,
+        ]
+        return self.job.workspace.checkpoints / f"{kind}-{_sha256(decisive)[:16]}"
+
+
+def _run_name() -> str:
+    root = Path(str(runtime.flow_run.parameters["root"]))
+    return f"retrain-{root.name}-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
+
+
+@flow(name="retrain", flow_run_name=_run_name, validate_parameters=False)
+def retrain(root: str, overrides: list[str] | None = None, force: bool = False) -> Outcome | State[Any]:
+    """What the workspace at `root` came to: a registered model, a reasoned refusal, or nothing to do.
+
+    `overrides` are `key=value` settings for this run; `force` runs although nothing changed since the last one. A
+    scheduled run that a newer one has overtaken ends at once in a state that says so.
+    """
+    if newer := deploy.superseded():
+        return newer
+    job = Job.read(Path(root), overrides or [])
+    with job.workspace.exclusive("retrain"):
+        with job.stage("fetch"):
+            version = dataset.fetch(job.workspace.root)
+            made_from = describe(job, version)
+            last = track.last_run(job.tracking_uri, job.params.name)
+        if last and last.inputs == made_from.inputs and not force:
+            return unchanged(job, made_from, last)
+        run = Run(job, made_from, track.start(job.tracking_uri, job.params.name, job.params, made_from))
+        try:
+            return conclude(run, judge(run))
+        except BaseException as error:
+            killed = isinstance(error, KeyboardInterrupt)
+            track.finish.fn(job.tracking_uri, run.id, "KILLED" if killed else "FAILED")
+            raise
+
+
+def judge(run: Run) -> Verdict:
+    """The verdict on a freshly trained candidate, which is registered when it says so."""
+    job, stage = run.job, run.job.stage
+    with stage("split"):
+        run.clips = split.split(run.lineage.dataset, job.params.split, run.folder)
+    with stage("find champion"):
+        run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
+    with stage("validate"):
+        run.validation = check(run)
+    if stops := _stops(run):
+        return Verdict(verdict="not evaluated", reasons=stops, rules=(), policy_sha256=digest(job.policy))
+    inputs = (run.clips, job.workspace.data, job.params, job.workspace.cache)
+    with stage("train candidate"):
+        run.candidate = train.train_candidate(*inputs, run.checkpoint("candidate"))
+    with stage("train baseline"):
+        baseline = train.train_baseline(*inputs, run.checkpoint("baseline"))
+    with stage("compare fill"):
+        run.fill = train.compare_fill(*inputs)
+    return decide_and_register(run, run.candidate, baseline)
+
+
+def check(run: Run) -> ValidationReport:
+    """The validation report, measured against the last trained version and the champion's clips."""
+    job = run.job
+    assert run.clips is not None
+    return validate.validate(
+        run.clips,
+        job.workspace.quarantine,
+        job.workspace.expectations,
+        track.last_trained_clips(job.tracking_uri, job.params.name, job.workspace.cache),
+        run.champion.clips_path if run.champion else None,
+        job.workspace.data_docs,
+    )
+
+
+def decide_and_register(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Verdict:
+    """The gate's verdict, carried out in the registry; taken again when the champion moved in between."""
+    job = run.job
+    for _ in range(MOST_EVALUATIONS):
+        with job.stage("evaluate"):
+            run.evaluation = score(run, candidate, baseline)
+        with job.stage("decide"):
+            verdict = decide.decide(job.policy, run.evaluation)
+        if verdict.verdict not in ("promote", "register"):
+            return verdict
+        try:
+            with job.stage("register"):
+                run.model = register.register(
+                    job.tracking_uri,
+                    job.params.name,
+                    run.id,
+                    candidate,
+                    verdict,
+                    run.champion.version if run.champion else None,
+                    run.lineage.tags() | {"tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}"},
+                )
+            return verdict
+        except register.ChampionMovedError as error:
+            moved = str(error)
+            run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
+    return verdict.model_copy(update={"verdict": "not evaluated", "reasons": (moved,)})
+
+
+def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
+    """Candidate, baseline and champion on the same test clips."""
+    job = run.job
+    assert run.clips is not None
+    models = {"candidate": candidate.path, "baseline": baseline.path}
+    known: frozenset[str] = frozenset()
+    if run.champion:
+        models["champion"] = run.champion.checkpoint
+        if run.champion.clips_path:
+            known = leakage.contaminated(pd.read_parquet(run.clips), pd.read_parquet(run.champion.clips_path))
+    group = splits.group_name(manifest.read(run.lineage.dataset.manifest_path), job.params.split)
+    return evaluate.evaluate(
+        models, run.clips, job.workspace.data, job.params.evaluate, group, known, run.folder / "probabilities.parquet"
+    )
+
+
+def conclude(run: Run, verdict: Verdict) -> Outcome:
+    """The outcome, after results and report have been logged and the MLflow run closed."""
+    job = run.job
+    with job.stage("report"):
+        track.log_results(
+            job.tracking_uri,
+            run.id,
+            track.Results(
+                verdict=verdict,
+                clips_path=run.clips,
+                validation=run.validation,
+                checkpoint=run.candidate,
+                evaluation=run.evaluation,
+                fill=run.fill.recall if run.fill else {},
+                seconds=job.stage.seconds,
+            ),
+        )
+        name = f"{job.started_at:%Y%m%dT%H%M%SZ}-{verdict.verdict.replace(' ', '-')}.html"
+        page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
+    seconds = job.stage.seconds
+    track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
+    return Outcome(
+        verdict=verdict.verdict,
+        reasons=verdict.reasons,
+        trained=run.candidate is not None,
+        model=run.model,
+        metrics=_metrics(run.evaluation.metrics if run.evaluation else {}),
+        fill=run.fill.recall if run.fill else {},
+        dataset=run.lineage.dataset,
+        run={"mlflow": run.id, "prefect": run.lineage.prefect_run, "git": run.lineage.code.commit},
+        report=page,
+        seconds=seconds,
+    )
+
+
+def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outcome:
+    """The outcome of a run that has nothing to do: the last one's figures, and why they still stand."""
+    reason = (
+        f"dataset {made_from.dataset.md5}, settings and code are those of the last run, which came to: {last.verdict}"
+    )
+    return Outcome(
+        verdict="nothing changed",
+        reasons=(reason,),
+        trained=False,
+        model=last.model,
+        metrics=_metrics(last.metrics),
+        dataset=made_from.dataset,
+        run={"mlflow": last.run_id, "prefect": made_from.prefect_run, "git": made_from.code.commit},
+        report=next(iter(sorted(job.workspace.reports.glob("*.html"), reverse=True)), None),
+        seconds=job.stage.seconds,
+    )
+
+
+def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
+    """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
+    source = lineage.source_sha256()
+    decisive = [version.md5, digest(job.params), digest(job.policy), digest(job.expectations), source]
+    return lineage.Lineage(
+        dataset=version,
+        code=lineage.code_version(job.workspace.root),
+        inputs=_sha256(decisive),
+        source_sha256=source,
+        environment=lineage.environment(),
+        prefect_run=runtime.flow_run.id,
+    )
+
+
+def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
+    """All that is known at the end of a run, for its page."""
+    job, made_from = run.job, run.lineage
+    champion = run.champion
+    return ReportInputs(
+        name=job.params.name,
+        verdict=verdict,
+        started_at=job.started_at,
+        seconds=job.stage.seconds,
+        dataset=made_from.dataset,
+        data=job.workspace.data,
+        clips_path=run.clips,
+        quarantine_path=job.workspace.quarantine,
+        validation=run.validation,
+        evaluation=run.evaluation,
+        fill=run.fill,
+        params=job.params,
+        backbone_licence=run.candidate.backbone_licence if run.candidate else "",
+        registered=run.model,
+        champion=RegisteredModel(name=job.params.name, version=champion.version, aliases=("champion",))
+        if champion
+        else None,
+        checkpoint=run.candidate,
+        code=made_from.code,
+        environment=made_from.environment,
+        mlflow_run=run.id,
+        prefect_run=made_from.prefect_run,
+        prefect_url=runtime.flow_run.ui_url,
+    )
+
+
+def _stops(run: Run) -> tuple[str, ...]:
+    """Why the run ends before training; empty when it does not."""
+    assert run.validation is not None
+    found = [f"{finding.expectation}: {finding.summary}" for finding in run.validation.stops]
+    quarantined = run.lineage.dataset.quarantined
+    if quarantined and run.job.params.data.on_quarantine == "stop":
+        found.append(f"{quarantined} recordings were left out, and params.yaml says data.on_quarantine: stop")
+    return tuple(found)
+
+
+def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:
+    """Per model, with null for a champion that does not exist yet."""
+    return {**dict.fromkeys(("candidate", "baseline", "champion")), **per_model} if per_model else {}
+
+
+def _sha256(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Scores candidate, from-scratch baseline, champion and majority class on the same test clips."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import task
+
+from tenuto.records import Evaluation
+from tenuto.settings import EvaluateSettings
+
+log = logging.getLogger(__name__)
+
+
+@task(name="evaluate", task_run_name="evaluate-{settings.resamples}-resamples")
+def evaluate(
+    models: dict[str, Path],
+    clips: Path,
+    data: Path,
+    settings: EvaluateSettings,
+    group: str | None,
+    contaminated: frozenset[str],
+    output: Path,
+) -> Evaluation:
+    """The evaluation, its probabilities written under `output`.
+
+    `group` is the column whose values are resampled; `contaminated` names test clips that the champion trained on.
+    """
+    import pandas as pd
+
+    from tenuto import evaluation
+
+    table = pd.read_parquet(clips)
+    test, trained = table[table["split"] == "test"], table[table["split"] == "train"]
+    return evaluation.evaluate(
+        models,
+        test,
+        data,
+        settings,
+        group,
+        output,
+        contaminated=contaminated,
+        majority=trained["label"].mode()[0],
+        on_progress=_tell,
+    )
+
+
+def _tell(done: int, total: int) -> None:
+    log.info("evaluate: %d of %d clips", done, total)

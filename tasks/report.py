@@ -1,0 +1,18 @@
+"""Writes the page that the person on duty reads, and links it from Prefect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_link_artifact
+
+from tenuto import report as pages
+
+
+@task(name="report", task_run_name="report-{inputs.verdict.verdict}")
+def report(inputs: pages.ReportInputs, path: Path) -> Path:
+    """The page at `path`, also a link artifact of the flow run."""
+    page = pages.write_report(inputs, path)
+    create_link_artifact(link=page.as_uri(), link_text=page.name, key="report", description=inputs.verdict.verdict)
+    return page

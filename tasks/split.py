@@ -1,0 +1,31 @@
+"""Divides the clips of a dataset version into training, validation and test clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from tenuto import manifest, splits
+from tenuto.records import DatasetVersion
+from tenuto.settings import SplitSettings
+
+
+@task(name="split", task_run_name="split-{dataset.clips}-clips")
+def split(dataset: DatasetVersion, settings: SplitSettings, folder: Path) -> Path:
+    """The clips table (the manifest with each clip's split), written under `folder` as Parquet."""
+    clips = splits.assign(manifest.read(dataset.manifest_path), settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "clips.parquet"
+    clips.to_parquet(path, index=False)
+    _publish(clips)
+    return path
+
+
+def _publish(clips: pd.DataFrame) -> None:
+    """The number of clips per label and split as a Prefect artifact."""
+    counts = pd.crosstab(clips["label"], clips["split"]).reset_index()
+    table = {str(column): counts[column].tolist() for column in counts}
+    create_table_artifact(table, key="clips-per-split", description="clips per label and split")

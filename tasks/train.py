@@ -1,0 +1,47 @@
+"""Trains the candidate, its from-scratch twin and the comparison that shows what augmentation fill is worth."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import task
+
+from tenuto.records import Checkpoint, FillComparison
+from tenuto.settings import Params
+
+log = logging.getLogger(__name__)
+
+
+@task(name="train-candidate", task_run_name="fine-tune-{params.backbone}")
+def train_candidate(clips: Path, data: Path, params: Params, cache: Path, output: Path) -> Checkpoint:
+    """The pre-trained backbone, probed and fine-tuned; a finished checkpoint at `output` is reused."""
+    import pandas as pd
+
+    from tenuto import finetune
+
+    return finetune.train_candidate(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
+
+
+@task(name="train-baseline", task_run_name="train-{params.backbone}-from-scratch")
+def train_baseline(clips: Path, data: Path, params: Params, cache: Path, output: Path) -> Checkpoint:
+    """The same architecture from random weights with the same budget."""
+    import pandas as pd
+
+    from tenuto import finetune
+
+    return finetune.train_baseline(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
+
+
+@task(name="compare-fill")
+def compare_fill(clips: Path, data: Path, params: Params, cache: Path) -> FillComparison:
+    """Recall of rare classes and groups with and without augmentation fill, by linear probes."""
+    import pandas as pd
+
+    from tenuto import finetune
+
+    return finetune.compare_fill(pd.read_parquet(clips), data, params, cache)
+
+
+def _tell(done: int, total: int) -> None:
+    log.info("step %d of %d", done, total)
