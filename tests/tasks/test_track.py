@@ -1,0 +1,235 @@
+"""What a tracked run holds, and which run counts as the last one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasks import track
+from tenuto.lineage import Lineage
+from tenuto.processes import this_process
+from tenuto.records import (
+    Checkpoint,
+    CodeVersion,
+    DatasetVersion,
+    Evaluation,
+    Finding,
+    Interval,
+    RegisteredModel,
+    ValidationReport,
+    Verdict,
+)
+from tenuto.settings import Params
+
+PARAMS = Params.model_validate({"name": "bells", "split": {"hold_out": {"speaker": ["ann", "ben"]}}})
+MD5 = "0123456789abcdef0123456789abcdef.dir"
+PROMOTE = Verdict(verdict="promote", reasons=("better", "fair"), rules=())
+
+
+def client(tracking_uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri)
+
+
+def made_from(inputs: str = "1234") -> Lineage:
+    return Lineage(
+        dataset=DatasetVersion(md5=MD5, manifest_path=Path("m.parquet"), clips=40, quarantined=2),
+        code=CodeVersion(commit="abc123", branch="main", dirty_files=("params.yaml",)),
+        inputs=inputs,
+        source_sha256="5678",
+        environment={"torch": "2.13.0"},
+        prefect_run="flow-run-id",
+    )
+
+
+def begin(tracking_uri: str, inputs: str = "1234") -> str:
+    return track.start.fn(tracking_uri, "bells", PARAMS, made_from(inputs))
+
+
+def conclude(tracking_uri: str, run_id: str, results: track.Results | None = None, **finish: Any) -> None:
+    track.log_results.fn(tracking_uri, run_id, results or track.Results(verdict=PROMOTE))
+    track.finish.fn(tracking_uri, run_id, **finish)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> track.Results:
+    clips = tmp_path / "clips.parquet"
+    pd.DataFrame({"clip_id": ["a", "b"], "split": ["train", "test"]}).to_parquet(clips)
+    probabilities = tmp_path / "probabilities.parquet"
+    pd.DataFrame({"clip_id": ["b"], "p_low": [0.2]}).to_parquet(probabilities)
+    figures = {"macro_f1": 0.75, "accuracy": 0.8, "recall": math.nan}
+    return track.Results(
+        verdict=PROMOTE,
+        clips_path=clips,
+        validation=ValidationReport(
+            findings=(Finding(expectation="imbalance", severity="warn", success=False, summary="4:1"),)
+        ),
+        checkpoint=Checkpoint(
+            path=tmp_path,
+            sha256="c0ffee",
+            backbone="speech-embedding",
+            backbone_revision="1",
+            preprocessing="p",
+            labels=("low", "höchst $1"),
+            trainable_parameters=12,
+            seconds=1.5,
+        ),
+        evaluation=Evaluation(
+            probabilities_path=probabilities,
+            labels=("low", "höchst $1"),
+            metrics={"candidate": figures, "baseline": {"macro_f1": 0.5}},
+            per_class={"candidate": {"höchst $1": {"recall": 0.25, "support": 4}}},
+            per_group={},
+            gaps={"candidate": {"speaker": {"recall": 0.125}}},
+            confusion={"candidate": [[3, 1], [0, 4]]},
+            noise={"candidate": {"10 dB": 0.625}},
+            intervals={"candidate": Interval(value=0.75, low=0.5, high=0.875, n=8, groups=2)},
+        ),
+        seconds={"train candidate": 12.5},
+    )
+
+
+def test_an_open_run_holds_parameters_dataset_and_lineage(tracking_uri: str) -> None:
+    run = client(tracking_uri).get_run(begin(tracking_uri))
+    assert run.info.status == "RUNNING"
+    assert run.data.params["split.hold_out.speaker"] == "['ann', 'ben']"
+    assert run.data.params["finetune.epochs"] == str(PARAMS.finetune.epochs)
+    (dataset_input,) = run.inputs.dataset_inputs
+    assert dataset_input.dataset.digest == MD5
+    assert json.loads(dataset_input.dataset.profile) == {"clips": 40, "quarantined": 2}
+    assert run.data.tags["mlflow.source.git.commit"] == "abc123"
+    assert run.data.tags["tenuto.git_dirty_files"] == "params.yaml"
+    assert run.data.tags["tenuto.prefect_run"] == "flow-run-id"
+
+
+def test_mlflow_can_read_the_dataset_source_back(tracking_uri: str) -> None:
+    import mlflow.data
+
+    run = client(tracking_uri).get_run(begin(tracking_uri))
+    source = mlflow.data.get_source(run.inputs.dataset_inputs[0])
+    assert source.to_dict() == {"uri": "data.dvc"}
+
+
+def test_figures_become_metrics_under_names_that_mlflow_takes(tracking_uri: str, results: track.Results) -> None:
+    run_id = begin(tracking_uri)
+    conclude(tracking_uri, run_id, results)
+    assert client(tracking_uri).get_run(run_id).data.metrics == {
+        "trainable_parameters": 12,
+        "training_seconds": 1.5,
+        "seconds.train candidate": 12.5,
+        "candidate.macro_f1": 0.75,
+        "candidate.accuracy": 0.8,  # and no recall, which is not a number
+        "baseline.macro_f1": 0.5,
+        "candidate.macro_f1_low": 0.5,
+        "candidate.macro_f1_high": 0.875,
+        "candidate.noise.10 dB.recall": 0.625,
+        "candidate.class.h_chst _1.recall": 0.25,
+        "candidate.class.h_chst _1.support": 4,
+        "candidate.gap.speaker.recall": 0.125,
+    }
+
+
+def test_evidence_becomes_artifacts(tracking_uri: str, results: track.Results, tmp_path: Path) -> None:
+    run_id = begin(tracking_uri)
+    report = tmp_path / "report.html"
+    report.write_text("<p>page</p>")
+    conclude(tracking_uri, run_id, results, report=report)
+    folder = Path(client(tracking_uri).download_artifacts(run_id, "", str(tmp_path / "downloaded")))
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        "evaluation/evaluation.json",
+        "evaluation/probabilities.parquet",
+        "lineage/clips.parquet",
+        "lineage/lineage.json",
+        "plots/confusion-candidate.png",
+        "report/report.html",
+        "validation/report.json",
+        "verdict/verdict.json",
+    }
+    assert Verdict.model_validate_json((folder / "verdict/verdict.json").read_bytes()) == PROMOTE
+    assert Lineage.model_validate_json((folder / "lineage/lineage.json").read_bytes()) == made_from()
+
+
+def test_artifacts_lie_beside_the_database(tracking_uri: str, tmp_path: Path) -> None:
+    run = client(tracking_uri).get_run(begin(tracking_uri))
+    assert run.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+
+
+def test_a_model_without_runs_has_no_last_one(tracking_uri: str, tmp_path: Path) -> None:
+    assert track.last_run(tracking_uri, "bells") is None
+    assert track.last_inputs(tracking_uri, "bells") is None
+    assert track.last_trained_clips(tracking_uri, "bells", tmp_path) is None
+
+
+def test_the_last_run_is_the_newest_finished_one_with_a_verdict(tracking_uri: str, results: track.Results) -> None:
+    model = RegisteredModel(name="bells", version="3", aliases=("champion",))
+    conclude(tracking_uri, begin(tracking_uri, "older"))
+    newest = begin(tracking_uri, "newest")
+    conclude(tracking_uri, newest, results, model=model)
+    conclude(tracking_uri, begin(tracking_uri, "failed"), status="FAILED")
+    begin(tracking_uri, "still running")
+    assert track.last_run(tracking_uri, "bells") == track.LastRun(
+        run_id=newest,
+        inputs="newest",
+        verdict="promote",
+        reasons=("better", "fair"),
+        model=model,
+        metrics={
+            "candidate": {"macro_f1": 0.75, "accuracy": 0.8, "macro_f1_low": 0.5, "macro_f1_high": 0.875},
+            "baseline": {"macro_f1": 0.5},
+        },
+    )
+    assert track.last_inputs(tracking_uri, "bells") == "newest"
+    assert track.last_run(tracking_uri, "chimes") is None
+
+
+def test_the_last_trained_clips_skip_runs_that_ended_before_training(
+    tracking_uri: str, results: track.Results, tmp_path: Path
+) -> None:
+    conclude(tracking_uri, begin(tracking_uri), results)
+    stopped = Verdict(verdict="not evaluated", reasons=("leak",), rules=())
+    conclude(tracking_uri, begin(tracking_uri), track.Results(verdict=stopped))
+    for _ in range(2):  # the second time from the copy
+        kept = track.last_trained_clips(tracking_uri, "bells", tmp_path / "cache")
+        assert kept is not None
+        assert pd.read_parquet(kept)["clip_id"].tolist() == ["a", "b"]
+
+
+def test_clips_that_are_gone_are_said_and_not_fatal(
+    tracking_uri: str, results: track.Results, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = begin(tracking_uri)
+    conclude(tracking_uri, run_id, results)
+    next((tmp_path / "mlartifacts" / run_id).rglob("clips.parquet")).unlink()
+    with caplog.at_level(logging.WARNING):
+        assert track.last_trained_clips(tracking_uri, "bells", tmp_path / "cache") is None
+    assert f"the clips table of run {run_id} is gone" in caplog.text
+
+
+def test_a_new_run_closes_killed_ones_and_no_other(tracking_uri: str) -> None:
+    mlflow = client(tracking_uri)
+    killed, busy = begin(tracking_uri), begin(tracking_uri)
+    dead = this_process().model_copy(update={"began": "1"})
+    mlflow.set_tag(killed, "tenuto.process", dead.model_dump_json())
+    begin(tracking_uri)
+    assert mlflow.get_run(killed).info.status == "KILLED"
+    assert mlflow.get_run(busy).info.status == "RUNNING"
+
+
+def test_an_experiment_in_the_bin_is_taken_out(tracking_uri: str) -> None:
+    mlflow = client(tracking_uri)
+    experiment = mlflow.get_run(begin(tracking_uri)).info.experiment_id
+    mlflow.delete_experiment(experiment)
+    assert mlflow.get_run(begin(tracking_uri)).info.experiment_id == experiment
+
+
+def test_stdout_stays_free(tracking_uri: str, results: track.Results, capfd: pytest.CaptureFixture[str]) -> None:
+    conclude(tracking_uri, begin(tracking_uri), results)
+    assert capfd.readouterr().out == ""
