@@ -13,29 +13,24 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import soundfile
 from filelock import FileLock
 
-from tenuto import audio, families, fingerprint, manifest, quality, sources
+from tenuto import audio, families, manifest, sources
 from tenuto.errors import ClipError, SourceError
+from tenuto.facts import FactStore
 from tenuto.records import GROUP_PREFIX, Quarantined
 from tenuto.settings import DataSettings
 from tenuto.sources import SourceEntry
-from tenuto.store import ClipStore
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
-# raised whenever what is measured or how changes, so that old facts are not taken for new ones
-_FACTS_VERSION = 1
-_KEEP_EVERY_FILES = 1_000
 _CLIPS = "clips"
 
 
@@ -78,7 +73,7 @@ def add(
     """
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "ingest.lock"):
-        plan = _plan(source, data, cache, settings, pattern, on_progress, keep=True)
+        plan = _plan(source, data, cache, settings, pattern, on_progress, is_dry_run=False)
         plan.write(data)
     return plan.result
 
@@ -93,7 +88,7 @@ def check(
     on_progress: Progress | None = None,
 ) -> IngestResult:
     """What `add` would return, without writing anything."""
-    return _plan(source, data, cache, settings, pattern, on_progress, keep=False).result
+    return _plan(source, data, cache, settings, pattern, on_progress, is_dry_run=True).result
 
 
 @dataclass(frozen=True)
@@ -118,16 +113,13 @@ class _Plan:
         """
         if not self.new and self.known.empty:
             return
-        manifest_path, quarantine_path = data / manifest.FILE_NAME, data / manifest.QUARANTINE_FILE_NAME
         for clip in self.new:
             _copy(clip, data)
         seen = {f"{self.source_name}/{path}" for path in self.looked_at}
-        kept = [row for row in manifest.read_quarantine(quarantine_path) if row.path not in seen]
+        kept = [row for row in manifest.read_quarantine(data / manifest.QUARANTINE_FILE_NAME) if row.path not in seen]
         # other sources may hold a file of the same name
         left_out = [row.model_copy(update={"path": f"{self.source_name}/{row.path}"}) for row in self.quarantined]
-        manifest.write_quarantine([*kept, *left_out], quarantine_path)
-        if self.new:
-            manifest.write(_grown(self.known, self.new, data), manifest_path)
+        manifest.replace(_grown(self.known, self.new, data), [*kept, *left_out], data)
         _sweep(data)
 
 
@@ -139,23 +131,23 @@ def _plan(
     pattern: str | None,
     on_progress: Progress | None,
     *,
-    keep: bool,
+    is_dry_run: bool,
 ) -> _Plan:
     if source.resolve().is_relative_to(data.resolve()):
         raise SourceError(f"{source} lies in the dataset folder {data}; wanted recordings from elsewhere.")
     known = manifest.read(data / manifest.FILE_NAME) if (data / manifest.FILE_NAME).exists() else manifest.empty()
     found = sources.scan(source, pattern, exclude=data)
-    readings = _Readings(cache, settings, keep=keep)
+    store = FactStore(cache, settings, is_read_only=is_dry_run)
     usable: list[_Found] = []
     rejected = list(found.rejected)
     for done, entry in enumerate(found.entries):
         if on_progress:
             on_progress(done, len(found.entries))
         try:
-            usable.append(readings.read(entry))
+            usable.append(_Found(entry, *store.read(entry.path)))
         except ClipError as error:
             rejected.append(_quarantined(entry, error.reason, error.detail))
-    readings.flush()
+    store.flush()
     if on_progress:
         on_progress(len(found.entries), len(found.entries))
     new, unchanged, doubtful = _sorted_out(usable, known)
@@ -167,74 +159,6 @@ def _source_name(source: Path) -> str:
     """The name of the source's folder."""
     folder = source.resolve()
     return sources.shown_name((folder.parent if folder.is_file() else folder).name)
-
-
-class _Readings:
-    """Facts per file, kept by the hash of the file's bytes."""
-
-    def __init__(self, cache: Path, settings: DataSettings, *, keep: bool) -> None:
-        key = f"v{_FACTS_VERSION}-{soundfile.__libsndfile_version__}"
-        self._store = ClipStore(cache, "facts", key)
-        self._known: dict[Any, dict[Any, Any]] = self._store.load().to_dict("index")
-        self._fresh: dict[str, dict[str, Any]] = {}
-        self._settings, self._keep = settings, keep
-
-    def read(self, entry: SourceEntry) -> _Found:
-        """The recording with its facts; raises ClipError when it cannot be used."""
-        with audio.open_recording(entry.path) as file:
-            file_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            facts = self._known.get(file_sha256)
-            if facts is None:
-                facts = _facts(file, self._settings)
-                self._remember(file_sha256, facts)
-        _check_usable(facts, self._settings)
-        return _Found(entry, file_sha256, facts)
-
-    def flush(self) -> None:
-        if self._keep and self._fresh:
-            self._store.add(pd.DataFrame.from_dict(self._fresh, orient="index"))
-        self._fresh = {}
-
-    def _remember(self, file_sha256: str, facts: dict[str, Any]) -> None:
-        self._known[file_sha256] = self._fresh[file_sha256] = facts
-        if len(self._fresh) >= _KEEP_EVERY_FILES:
-            self.flush()
-
-
-def _facts(file: Any, settings: DataSettings) -> dict[str, Any]:
-    """Everything that is measured on a recording, as one flat row; raises ClipError."""
-    recording = audio.decode_file(file, max_duration_seconds=settings.max_duration_seconds)
-    measured = quality.measure(recording)
-    return {
-        "clip_id": clip_id(recording),
-        "duration_seconds": recording.duration_seconds,
-        "sample_rate_hz": recording.sample_rate_hz,
-        "channels": recording.channels,
-        "codec": recording.codec,
-        "is_truncated": recording.is_truncated,
-        **asdict(measured),
-        "fingerprint": fingerprint.fingerprint(audio.mono(recording.samples), recording.sample_rate_hz),
-    }
-
-
-def clip_id(recording: audio.Recording) -> str:
-    """The identity of a recording: 32 hex digits of the sha256 over rate, channels and float32 samples.
-
-    Tags and lossless re-encoding do not change it.
-    """
-    head = f"{recording.sample_rate_hz} {recording.channels} ".encode()
-    samples = np.ascontiguousarray(recording.samples, dtype="<f4")
-    return hashlib.sha256(head + samples.tobytes()).hexdigest()[:32]
-
-
-def _check_usable(facts: dict[str, Any], settings: DataSettings) -> None:
-    lasts = facts["duration_seconds"]
-    if lasts > settings.max_duration_seconds:
-        raise ClipError("too-long", f"{lasts:.1f} s, at most {settings.max_duration_seconds:g} s wanted")
-    if lasts < settings.min_duration_seconds:
-        raise ClipError("too-short", f"{lasts:.4f} s, at least {settings.min_duration_seconds:g} s wanted")
-    if facts["swing_dbfs"] < settings.silence_dbfs:
-        raise ClipError("silent", f"its peak is {facts['swing_dbfs']:.0f} dBFS, wanted {settings.silence_dbfs:g}")
 
 
 def _quarantined(entry: SourceEntry, reason: str, detail: str) -> Quarantined:
@@ -296,20 +220,23 @@ def _without_lone_labels(new: dict[str, _Found], known: pd.DataFrame, doubtful: 
 
 def _grown(known: pd.DataFrame, new: list[_Found], data: Path) -> pd.DataFrame:
     """The manifest with the new clips, each in the family of its oldest near-duplicate."""
+    if not new:
+        return known
     batch = int(known["batch"].max()) + 1 if len(known) else 0
     family_of = _family_of(known, new, data)
-    rows = [_row(found, batch, family_of[found.clip_id]) for found in new]
-    added = pd.DataFrame(rows) if rows else manifest.empty()
+    added = pd.DataFrame([_row(found, batch, family_of[found.clip_id]) for found in new])
     whole = pd.concat([known, added], ignore_index=True) if len(known) else added
     return whole.astype({column: object for column in whole.columns if column.startswith(GROUP_PREFIX)})
 
 
 def _row(found: _Found, batch: int, family: str) -> dict[str, Any]:
-    suffix = found.entry.path.suffix.lower()
+    suffix = found.entry.path.suffix[1:].lower()
+    if suffix not in sources.AUDIO_SUFFIXES:
+        suffix = found.facts["codec"].partition("/")[0].lower()
     return {
         **{name: value for name, value in found.facts.items() if name in manifest.COLUMNS},
         **{GROUP_PREFIX + name: value for name, value in found.entry.groups.items()},
-        "path": f"{_CLIPS}/{found.clip_id[:2]}/{found.clip_id}{suffix}",
+        "path": f"{_CLIPS}/{found.clip_id[:2]}/{found.clip_id}.{suffix}",
         "source": found.entry.shown,
         "label": found.entry.label,
         "batch": batch,
@@ -346,6 +273,8 @@ def _copy(found: _Found, data: Path) -> None:
 def _sweep(data: Path) -> None:
     """Remove clip files that the manifest does not name: what a killed addition left behind."""
     named = set(manifest.read(data / manifest.FILE_NAME)["path"])
+    for path in data.glob(".*.part"):
+        path.unlink()
     for folder in (data / _CLIPS).glob("*"):
         for path in folder.iterdir():
             if str(path.relative_to(data)) not in named:

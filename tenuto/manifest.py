@@ -64,9 +64,16 @@ def read(path: Path) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write the manifest, whole or not at all; the same rows in any order give the same bytes."""
-    schema = _schema(group_names(frame))
-    ordered = frame.sort_values("clip_id")[schema.names]
-    _write_table(pa.Table.from_pandas(ordered, schema=schema, preserve_index=False), path)
+    _staged(_manifest_table(frame), path).replace(path)
+
+
+def replace(frame: pd.DataFrame, quarantine: Sequence[Quarantined], folder: Path) -> None:
+    """Replace both tables of the dataset in `folder`; nothing changes until both are written out."""
+    manifest_path, quarantine_path = folder / FILE_NAME, folder / QUARANTINE_FILE_NAME
+    staged_quarantine = _staged(_quarantine_table(quarantine), quarantine_path)
+    staged_manifest = _staged(_manifest_table(frame), manifest_path)
+    staged_quarantine.replace(quarantine_path)
+    staged_manifest.replace(manifest_path)
 
 
 def empty() -> pd.DataFrame:
@@ -92,8 +99,7 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
 
 def write_quarantine(rows: Sequence[Quarantined], path: Path) -> None:
     """Write the table of recordings that were left out (path, reason, detail, label), sorted by path."""
-    ordered = sorted((row.model_dump() for row in rows), key=lambda row: (row["path"], row["reason"], row["detail"]))
-    _write_table(pa.Table.from_pylist(ordered, schema=_QUARANTINE_SCHEMA), path)
+    _staged(_quarantine_table(rows), path).replace(path)
 
 
 def _schema(groups: Sequence[str]) -> pa.Schema:
@@ -127,10 +133,22 @@ def _check_schema(schema: pa.Schema, path: Path) -> None:
         raise DatasetError(f"{path} is no manifest of this version of Tenuto: it {'; it '.join(problems)}.")
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def _manifest_table(frame: pd.DataFrame) -> pa.Table:
+    schema = _schema(group_names(frame))
+    ordered = frame.sort_values("clip_id")[schema.names]
+    return pa.Table.from_pandas(ordered, schema=schema, preserve_index=False)
+
+
+def _quarantine_table(rows: Sequence[Quarantined]) -> pa.Table:
+    ordered = sorted((row.model_dump() for row in rows), key=lambda row: (row["path"], row["reason"], row["detail"]))
+    return pa.Table.from_pylist(ordered, schema=_QUARANTINE_SCHEMA)
+
+
+def _staged(table: pa.Table, path: Path) -> Path:
+    """A file beside `path`, on disk, to be renamed to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
-    with temporary.open("rb+") as file:
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    pq.write_table(table.replace_schema_metadata(None), staged, compression="zstd")
+    with staged.open("rb+") as file:
         os.fsync(file.fileno())
-    temporary.replace(path)
+    return staged

@@ -7,15 +7,15 @@ that follow a pattern. Nothing is decoded here and the source is only read.
 from __future__ import annotations
 
 import os
-import re
 import stat
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
-from tenuto import manifest, tables
+from tenuto import tables
 from tenuto.errors import SourceError
+from tenuto.patterns import NamePattern, clean_text
 from tenuto.records import Quarantined
 
 # fmt: off
@@ -26,21 +26,7 @@ AUDIO_SUFFIXES = UNDECODABLE_SUFFIXES | {
     "aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "snd", "w64", "wav", "wave",
 }
 """File name endings, in lower case and without the dot, of the files that are looked at."""
-
-KNOWN_GROUPS = frozenset((
-    "accent", "age", "channel", "condition", "country", "device", "dialect", "gender", "language", "location",
-    "machine", "microphone", "recording", "region", "room", "session", "sex", "site", "speaker", "station",
-))
-"""Columns that are groups even when no value occurs twice."""
 # fmt: on
-
-RESERVED_COLUMNS = frozenset((*manifest.COLUMNS, "split", "aside_reason"))
-
-_FRACTION = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?|nan|inf")
-_MIN_ROWS_TO_JUDGE = 10
-_FIELD = re.compile(r"\{([^{}]*)\}")
-_GROUP_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_UNGROUPED_FIELDS = ("label", "index", "path", "_")
 
 
 @dataclass(frozen=True)
@@ -89,53 +75,6 @@ def shown_name(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def clean_text(text: str) -> str:
-    """A label or group value with composed accents and single inner spaces, trimmed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-class NamePattern:
-    """A file name pattern, as a regular expression."""
-
-    def __init__(self, pattern: str) -> None:
-        names = _FIELD.findall(pattern)
-        if "label" not in names:
-            raise SourceError(
-                f"--pattern {pattern!r} has no {{label}}; for example '{{label}}_{{speaker}}_{{index}}.wav'."
-            )
-        for name in names:
-            if not _GROUP_NAME.fullmatch(name) and name != "_":
-                raise SourceError(
-                    f"--pattern {pattern!r}: {{{name}}} is no field; wanted lower-case letters, digits, _."
-                )
-            if names.count(name) > 1 and name != "_":
-                raise SourceError(f"--pattern {pattern!r} has {{{name}}} twice; use {{_}} for what does not matter.")
-        self.text = pattern
-        self._with_folders = "/" in pattern
-        self._regex = re.compile("".join(_piece(part) for part in re.split(r"(\{[^{}]*\}|\*)", pattern)), re.IGNORECASE)
-
-    def match(self, relative: str) -> tuple[str, dict[str, str]] | None:
-        """Label and groups of a path inside the source; None when it does not fit."""
-        match = self._regex.fullmatch(relative if self._with_folders else relative.rpartition("/")[2])
-        if match is None:
-            return None
-        groups = {name: clean_text(value) for name, value in match.groupdict().items() if name not in _UNGROUPED_FIELDS}
-        return clean_text(match["label"]), groups
-
-
-def _piece(part: str) -> str:
-    if part == "*":
-        return "[^/]*"
-    name = part[1:-1] if part.startswith("{") else None
-    if name is None:
-        return re.escape(part)
-    if name == "_":
-        return "[^/]+?"
-    if name == "index":
-        return r"(?P<index>\d+)"
-    return r"(?P<path>.+)" if name == "path" else f"(?P<{name}>[^/]+?)"
-
-
 def _walk_into(found: Scan, source: Path, pattern: NamePattern | None, exclude: Path | None) -> None:
     root = source.resolve()
     try:
@@ -152,14 +91,10 @@ def _walk_into(found: Scan, source: Path, pattern: NamePattern | None, exclude: 
         elif "/" not in relative:
             found.reject(shown, "no-label", "lies in no class folder; wanted a folder per class, or --pattern")
         else:
-            take(found, SourceEntry(path, clean_text(relative.partition("/")[0]), {}, shown))
-    if not found.entries and not found.rejected:
-        raise SourceError(_nothing_found(source, pattern))
-    if pattern is not None and not found.entries and all(r.reason == "pattern-mismatch" for r in found.rejected):
-        raise SourceError(
-            f"None of the {len(found.rejected)} audio files in {source} fits --pattern {pattern.text!r}; "
-            f"the first is {found.rejected[0].path!r}."
-        )
+            _take(found, SourceEntry(path, clean_text(relative.partition("/")[0]), {}, shown))
+    reasons = {row.reason for row in found.rejected}
+    if not found.entries and (reasons <= {"pattern-mismatch"} or reasons <= {"no-label"}):
+        raise SourceError(_nothing_found(source, pattern, found.rejected))
 
 
 def _take_by_pattern(found: Scan, path: Path, relative: str, pattern: NamePattern) -> None:
@@ -167,10 +102,10 @@ def _take_by_pattern(found: Scan, path: Path, relative: str, pattern: NamePatter
     if fields is None:
         found.reject(relative, "pattern-mismatch", f"the name does not fit {pattern.text!r}")
     else:
-        take(found, SourceEntry(path, *fields, relative))
+        _take(found, SourceEntry(path, *fields, relative))
 
 
-def take(found: Scan, entry: SourceEntry) -> None:
+def _take(found: Scan, entry: SourceEntry) -> None:
     """Adds the entry to what was found, unless its label or the kind of file rules it out."""
     suffix = entry.path.suffix[1:].lower()
     if not entry.label:
@@ -198,6 +133,9 @@ def _audio_files(found: Scan, folder: Path, root: Path, exclude: Path | None) ->
         if item.is_dir(follow_symlinks=False) and not _is_audio_name(item.name):
             if path != exclude:
                 yield from _audio_files(found, path, root, exclude)
+        elif item.is_file(follow_symlinks=False):
+            if _is_audio_name(item.name):
+                yield path
         elif (problem := _problem(path, root)) is not None:
             if _is_audio_name(item.name) or path.is_dir():
                 found.reject(shown_name(path.relative_to(root)), *problem)
@@ -233,9 +171,10 @@ def _read_table_into(found: Scan, source: Path, pattern: str | None) -> None:
     table = tables.read(source)
     for number, problem in table.broken:
         found.reject(f"{source.name}:{number}", "bad-row", problem)
-    groups = _group_columns(found, table, source.name)
+    for column, problem in table.ignored.items():
+        found.reject(source.name, "unknown-column", f"column {column!r} is ignored: {problem}")
     for number, row in table.rows:
-        _take_row(found, source.parent, f"{source.name}:{number}", row, groups)
+        _take_row(found, source.parent, f"{source.name}:{number}", row, table.groups)
     if not found.entries and not found.rejected:
         raise SourceError(f"{source} lists no recordings below its header.")
 
@@ -245,61 +184,35 @@ def _take_row(found: Scan, folder: Path, line: str, row: dict[str, str], groups:
     if not written:
         found.reject(line, "bad-row", "the path is empty", label or None)
         return
-    path = folder / written
-    if not path.exists() and "\\" in written:
-        path = folder / written.replace("\\", "/")
+    path = _written_path(folder, written)
     if (problem := _row_problem(path, folder)) is not None:
         found.reject(shown_name(written), *problem, label or None)
         return
-    take(found, SourceEntry(path, label, {name: value for name in groups if (value := clean_text(row[name]))}, written))
+    values = {name: value for name in groups if (value := clean_text(row[name]))}
+    _take(found, SourceEntry(path, label, values, shown_name(written)))
+
+
+def _written_path(folder: Path, written: str) -> Path:
+    """The file that a table means: written on Windows, or on macOS, where accents may be decomposed."""
+    spellings = (written, written.replace("\\", "/"), *(normalize(form, written) for form in ("NFC", "NFD")))
+    return next((path for text in spellings if os.path.lexists(path := folder / text)), folder / written)
 
 
 def _row_problem(path: Path, folder: Path) -> tuple[str, str] | None:
-    """As `_problem`, but a table may name files elsewhere; only links may not lead out of where it points."""
+    """As `_problem`, but a table may name files elsewhere in so many words; what may not lead out is a link."""
     if not os.path.lexists(path):
         return "missing-file", "the table names it but there is no such file"
-    root = folder.resolve()
-    if not path.parent.resolve().is_relative_to(root):
-        root = path.parent.resolve()
-    return _problem(path, root)
+    is_inside = Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
+    return _problem(path, folder.resolve() if is_inside else path.resolve().parent)
 
 
-def _group_columns(found: Scan, table: tables.Table, name: str) -> list[str]:
-    """The columns that divide the clips into groups; the others are reported as unknown."""
-    groups = []
-    for column in dict.fromkeys(table.columns):
-        if column in ("path", "label"):
-            continue
-        problem = _column_problem(column, [row[column].strip() for _, row in table.rows])
-        if table.columns.count(column) > 1:
-            problem = "the header names it twice"
-        if problem is None:
-            groups.append(column)
-        else:
-            found.reject(name, "unknown-column", f"column {column!r} is ignored: {problem}")
-    return groups
-
-
-def _column_problem(column: str, values: list[str]) -> str | None:
-    present = [value for value in values if value]
-    if not _GROUP_NAME.fullmatch(column):
-        return "no group name; wanted lower-case letters, digits, _"
-    if column in RESERVED_COLUMNS:
-        return "the manifest measures or assigns it itself"
-    if not present:
-        return "it is empty"
-    if all(_FRACTION.fullmatch(value) for value in present):
-        return "it measures (fractions) where a group names"
-    if column not in KNOWN_GROUPS and len(present) >= _MIN_ROWS_TO_JUDGE and len(set(present)) == len(present):
-        return "every value is different, so it groups nothing"
-    return None
-
-
-def _nothing_found(source: Path, pattern: NamePattern | None) -> str:
-    wanted = f"files that fit {pattern.text!r}" if pattern else "a folder per class with recordings in it"
-    tables_there = sorted(p.name for p in source.iterdir() if p.suffix[1:].lower() in tables.SUFFIXES)
-    hint = (
-        f" It holds {tables_there[0]}: to read that table, name it: {source / tables_there[0]}" if tables_there else ""
-    )
+def _nothing_found(source: Path, pattern: NamePattern | None, passed_over: list[Quarantined]) -> str:
+    wanted = f"files whose names fit {pattern.text!r}" if pattern else "a folder per class with recordings in it"
     endings = " ".join(sorted(AUDIO_SUFFIXES - UNDECODABLE_SUFFIXES))
-    return f"No recordings in {source}: looked for {wanted}, ending in {endings}, in any letter case.{hint}"
+    text = f"No recordings in {source}: looked for {wanted}, ending in {endings}, in any letter case."
+    if passed_over and pattern:
+        text += f" {len(passed_over)} audio files do not fit, the first is {passed_over[0].path!r}."
+    elif passed_over:
+        text += f" {len(passed_over)} audio files lie in no class folder; if their names tell it, give --pattern."
+    tables_there = sorted(path for path in source.iterdir() if path.suffix[1:].lower() in tables.SUFFIXES)
+    return f"{text} To read the table in it, name it: {tables_there[0]}" if tables_there else text

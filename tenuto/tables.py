@@ -1,27 +1,54 @@
-"""Reads a table of labelled recordings, CSV or Parquet, as rows of text; what the columns mean is not known here."""
+"""Reads a table of labelled recordings, CSV or Parquet, as rows of text, and tells its group columns from others."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tenuto import manifest
 from tenuto.errors import SourceError
+from tenuto.patterns import GROUP_NAME
 
 SUFFIXES = frozenset(("csv", "tsv", "parquet"))
 
+# fmt: off
+KNOWN_GROUPS = frozenset((
+    "accent", "age", "channel", "condition", "country", "device", "dialect", "gender", "language", "location",
+    "machine", "microphone", "recording", "region", "room", "session", "sex", "site", "speaker", "station",
+))
+"""Columns that are groups even when no value occurs twice."""
+# fmt: on
+
+RESERVED_COLUMNS = frozenset((*manifest.COLUMNS, "split", "aside_reason"))
+"""Columns that cannot be groups, because the dataset has its own of that name."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf", re.IGNORECASE)
+_WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
+_MIN_ROWS_TO_JUDGE = 10
 _DELIMITERS = ",;\t|"
 _WANTED = "wanted a header line with the columns path and label, and a column per group (speaker, site ...)"
 
 
 @dataclass
 class Table:
-    """Rows of text with their line numbers; `broken` are lines that do not fit the header, with what is wrong."""
+    """Rows of text with their line numbers.
+
+    `groups` are the columns that divide the clips, `ignored` the others with the reason, `broken` the lines that do
+    not fit the header with what is wrong.
+    """
 
     columns: list[str]
     rows: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    ignored: dict[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> Table:
@@ -40,7 +67,36 @@ def read(path: Path) -> Table:
             raise SourceError(f"{path} has no column {wanted!r}, its first line gives {columns}; {_WANTED}.")
         if table.columns.count(wanted) > 1:
             raise SourceError(f"{path} has the column {wanted!r} twice.")
+    for column in dict.fromkeys(table.columns):
+        if column not in ("path", "label"):
+            _judge(table, column)
     return table
+
+
+def _judge(table: Table, column: str) -> None:
+    values = [value for _, row in table.rows if (value := row[column].strip())]
+    problem = table.ignored.get(column) or _column_problem(column, values)
+    if table.columns.count(column) > 1:
+        problem = "the header names it twice"
+    if problem is None:
+        table.groups.append(column)
+    else:
+        table.ignored[column] = problem
+
+
+def _column_problem(column: str, values: list[str]) -> str | None:
+    """Why a column with these values divides no clips into groups; None when it does."""
+    if not GROUP_NAME.fullmatch(column):
+        return "not a group name; wanted a-z, 0-9 and _"
+    if column in RESERVED_COLUMNS:
+        return "the dataset has a column of that name, which it fills itself"
+    if not values:
+        return "it is empty"
+    if all(map(_NUMBER.fullmatch, values)) and not all(map(_WHOLE_NUMBER.fullmatch, values)):
+        return "it measures, where a group names"
+    if column not in KNOWN_GROUPS and len(values) >= _MIN_ROWS_TO_JUDGE and len(set(values)) == len(values):
+        return "every value is different, so it groups nothing"
+    return None
 
 
 def _read_csv(path: Path) -> Table:
@@ -80,19 +136,25 @@ def _bytes(path: Path) -> bytes:
 
 
 def _read_parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         content = pq.read_table(io.BytesIO(_bytes(path)))
     except pa.ArrowException as error:
         raise SourceError(f"{path} is no Parquet table: {error}.") from error
     table = Table(_column_names(content.column_names))
+    for name, column in zip(table.columns, content.columns, strict=True):
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+            table.ignored[name] = f"it holds {column.type}, where a group is text"
     columns = [column.to_pylist() for column in content.columns]
     for number, values in enumerate(zip(*columns, strict=True), start=1):
-        cells = ["" if value is None else str(value) for value in values]
-        table.rows.append((number, dict(zip(table.columns, cells, strict=True))))
+        table.rows.append((number, dict(zip(table.columns, map(_cell, values), strict=True))))
     return table
+
+
+def _cell(value: Any) -> str:
+    """A value as text; whole numbers come as floats when some of their column are missing."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _column_names(names: list[str]) -> list[str]:
