@@ -10,7 +10,7 @@ from tenuto import validation
 from tenuto.records import ValidationReport
 
 
-@task(name="validate", task_run_name="validate-{clips_path.name}")
+@task(name="validate", task_run_name="validate-against-{expectations_path.name}")
 def validate(
     clips_path: Path,
     quarantine_path: Path,

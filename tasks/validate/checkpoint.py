@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -49,18 +50,19 @@ def run(
     """
     clips = pd.read_parquet(clips_path)
     require_groups(suite, group_names(clips), source)
-    with _quiet():
-        results, page = _checked(suite, clips, tables, docs)
-    pages.make_self_contained(docs)
+    with _quiet(), TemporaryDirectory(prefix="tenuto-docs-") as built:
+        # the library empties the folder that it builds in, and earlier pages are to stay
+        results, page = _checked(suite, clips, tables, Path(built).resolve())
+        pages.publish(Path(built), docs)
     by_place = {_place(result): result for result in results}
     findings = tuple(_finding(entry, by_place[place], len(clips)) for place, entry in enumerate(suite))
-    return ValidationReport(findings=findings, data_docs=page)
+    return ValidationReport(findings=findings, data_docs=docs / page)
 
 
 def _checked(
     suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], docs: Path
 ) -> tuple[list[ExpectationValidationResult], Path]:
-    """The checkpoint's results, and its page in the Data Docs."""
+    """The checkpoint's results, and its page in the Data Docs, relative to `docs`."""
     context = _context(docs)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("clips")
     expectations = [engine_expectation(entry, place, tables) for place, entry in enumerate(suite)]
@@ -80,14 +82,14 @@ def _checked(
     )
     ((identifier, run),) = outcome.run_results.items()
     (site,) = context.get_docs_sites_urls(resource_identifier=identifier, site_names=[SITE])
-    return run.results, Path(url2pathname(urlsplit(str(site["site_url"])).path))
+    return run.results, Path(url2pathname(urlsplit(str(site["site_url"])).path)).relative_to(docs)
 
 
 def _context(docs: Path) -> EphemeralDataContext:
     """A context that lives in memory and writes nothing but its pages, under `docs`."""
     site = {
         "class_name": "SiteBuilder",
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
     }
     config = DataContextConfig(

@@ -176,7 +176,7 @@ class LabelGroupAssociation(TableExpectation):
 
 
 def _labels(tables: Tables) -> list[str]:
-    return sorted(tables.clips["label"].unique())
+    return sorted(tables.clips["label"].dropna().unique())
 
 
 def _clips_per_class(tables: Tables, split: str) -> pd.Series:

@@ -80,11 +80,11 @@ class TableExpectation(Expectation):
 class Rows:
     """A rule for one column that most rows must keep.
 
-    `kind` is 'between' (`minimum` and `maximum`, either None), 'in set' (`values`), 'unique' or 'present'.
+    `kind` is 'between' (`minimum` and `maximum`, either None), 'in set' (`values`) or 'unique'.
     """
 
     column: str
-    kind: Literal["between", "in set", "unique", "present"]
+    kind: Literal["between", "in set", "unique"]
     minimum: float | None = None
     maximum: float | None = None
     values: tuple[Any, ...] = ()

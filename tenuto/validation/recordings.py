@@ -64,15 +64,31 @@ class UniqueClips(RowExpectation):
         return Rows("clip_id", "unique")
 
 
-class KnownLabels(RowExpectation):
+class KnownLabels(TableExpectation):
     """Every clip has a label, and when they are listed, one of these."""
 
-    fault = "are without a known label"
-    action = "nothing: clips with an unexpected label make a class of their own; correct the label in the source"
     labels: tuple[str, ...] = ()
+    action = "clips with an unexpected label make a class of their own; correct the label in the source"
 
-    def rows(self) -> Rows:
-        return Rows("label", "in set", values=self.labels) if self.labels else Rows("label", "present")
+    def wanted(self) -> str:
+        return "every clip has one of the labels that are listed" if self.labels else "every clip has a label"
+
+    def check(self, tables: Tables) -> Outcome:
+        labels = tables.clips["label"]
+        unknown = ~labels.isin(self.labels) if self.labels else labels.isna()
+        counts = labels[unknown].fillna("no label").value_counts()
+        total = count(len(labels), "clip")
+        summary = f"none of {total} are without a known label"
+        if unknown.any():
+            named = sentence_list(f"'{label}' {clips:,}" for label, clips in counts.items())
+            summary = f"{unknown.sum():,} of {total} are without a known label: {named}"
+        return Outcome(
+            not unknown.any(),
+            summary,
+            at_most_clips(tables.clips.loc[unknown, "clip_id"]),
+            tuple(f"label={label}" for label in counts.index),
+            {"clips": int(unknown.sum())},
+        )
 
 
 class Duration(RowExpectation):

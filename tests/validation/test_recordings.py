@@ -42,6 +42,26 @@ def test_wanted_reads_as_a_sentence(expectation, wanted):
     assert expectation.wanted() == wanted
 
 
+@pytest.mark.parametrize(
+    ("labels", "summary", "clips"),
+    [
+        ((), "1 of 4 clips are without a known label: 'no label' 1", ("0002",)),
+        (("one",), "3 of 4 clips are without a known label: 'tow' 2, 'no label' 1", ("0001", "0002", "0003")),
+    ],
+)
+def test_clips_without_a_known_label_are_counted_by_label(labels, summary, clips):
+    rows = [{"label": "one"}, {"label": "tow"}, {"label": None}, {"label": "tow"}]
+    outcome = recordings.KnownLabels(labels=labels).check(tables(rows))
+    assert not outcome.success
+    assert outcome.summary == summary
+    assert outcome.clips == clips
+
+
+def test_all_labels_are_known():
+    assert recordings.KnownLabels().check(tables([{}] * 3)).summary == "none of 3 clips are without a known label"
+    assert recordings.KnownLabels(labels=("one",)).check(tables([{}] * 3)).success
+
+
 def test_mixed_sample_rates_are_counted_and_the_rarer_clips_named():
     rows = [{"sample_rate_hz": 8000}] * 5 + [{"sample_rate_hz": 44100}]
     outcome = recordings.SampleRates().check(tables(rows))
