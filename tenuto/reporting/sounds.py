@@ -60,7 +60,7 @@ def clip(path: Path) -> Sound:
 
 
 def sound(wave: Wave, rate_hz: int) -> Sound:
-    """A mono wave (n,) in [-1, 1] as FLAC in a data address; a clipped peak is clipped, not wrapped."""
+    """A mono wave (n,) in [-1, 1] as FLAC in a data address; what passes full scale is clipped."""
     import soundfile
 
     from tenuto import audio
@@ -70,7 +70,7 @@ def sound(wave: Wave, rate_hz: int) -> Sound:
     if rate_hz > MOST_HZ:
         wave, rate_hz = audio.resample(wave, rate_hz, MOST_HZ), MOST_HZ
     data = io.BytesIO()
-    soundfile.write(data, np.clip(wave, -1.0, 1.0), rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(data, wave, rate_hz, format="FLAC", subtype="PCM_16")
     return Sound(_address("audio/flac", data.getvalue()), seconds, seconds > MOST_SECONDS)
 
 
