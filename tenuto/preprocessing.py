@@ -92,9 +92,9 @@ class Preprocessing:
     def length(self, samples: int) -> int:
         """How many samples the model gets of a clip of so many."""
         longest = round(self.max_seconds * self.sample_rate_hz)
-        if self.pads_itself:
-            return min(samples, longest)
         shortest = self.min_seconds * self.sample_rate_hz
+        if self.pads_itself:
+            return min(max(samples, math.ceil(shortest)), longest)
         steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(samples, shortest) / shortest) - 1e-9)
         return min(math.ceil(shortest * 2 ** (steps / _LENGTHS_PER_OCTAVE)), longest)
 

@@ -116,7 +116,7 @@ def pooled(model: Any, features: Tensor) -> Tensor:
     seen: list[Tensor] = []
     hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             model(features)
     finally:
         hook.remove()
