@@ -55,8 +55,8 @@ class SplitSettings(Section):
         default="auto",
         description="a group column, 'auto' (speaker, recording or site when there is one), or null",
     )
-    validation: Fraction = 0.15
-    test: Fraction = 0.2
+    validation: Fraction = Field(default=0.15, description="share of the clips that are not held out by name")
+    test: Fraction = Field(default=0.2, description="share of the clips; not used when the test set is named")
     hold_out: dict[str, Annotated[tuple[str, ...], BeforeValidator(_names)]] = Field(
         default_factory=dict, description="the test set by name: {speaker: [ann, ben]}"
     )

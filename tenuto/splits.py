@@ -127,14 +127,10 @@ class _Division:
 
     def _divide_groups_when_too_few(self, rows: np.ndarray) -> None:
         """Gives up on whole groups for this batch's new ones when they cannot fill the splits that are empty."""
-        new = {
-            str(self._groups[row])
-            for row in rows
-            if self._groups[row] is not None and ("group", str(self._groups[row])) not in self._home
-        } - self._divided
-        loose = any(self._groups[row] is None for row in rows)
+        groups = set(self._groups[rows])
+        new = {group for group in groups if ("group", group) not in self._home} - self._divided - {None}
         empty = int((self._counts.sum(axis=1) == 0).sum())
-        if new and not loose and len(new) < empty:
+        if new and None not in groups and len(new) < empty:
             self._divided |= new
             logger.warning(
                 "Only %d %s values (%s) for %d empty splits: their clips are divided one by one, so the same %s is "

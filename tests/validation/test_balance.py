@@ -73,6 +73,10 @@ def test_a_rare_accent_is_found_and_speakers_are_not_asked_for():
 def test_named_groups_replace_the_automatic_choice():
     rows = [{"group_speaker": "s", "group_accent": "north"}] * 30 + [{"group_speaker": "t", "group_accent": "north"}]
     assert balance.ClipsPerGroup().check(tables(rows)).success
+    assert (
+        balance.ClipsPerGroup().check(tables(rows)).summary
+        == "no rare groups in train (accent): at least 30 clips each"
+    )
     outcome = balance.ClipsPerGroup(groups=("speaker",)).check(tables(rows))
     assert outcome.groups == ("speaker=t",)
 
