@@ -111,7 +111,7 @@ class EvaluateSettings(Section):
     """What the models are put through."""
 
     noise_snr_db: tuple[float, ...] = (20.0, 10.0, 0.0)
-    noise_clips: int = Field(default=500, ge=1, description="at most so many test clips are heard with noise added")
+    noise_clips: int = Field(default=300, ge=1, description="at most so many test clips are heard with noise added")
     batch_size: int = Field(default=32, ge=1)
     resamples: int = Field(default=2000, ge=100)
     confidence: Fraction = 0.95
