@@ -6,6 +6,7 @@ serving all come through here, so that they cannot differ. Decoding is libsndfil
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -28,6 +29,8 @@ MAX_SAMPLE_RATE_HZ = 768_000
 _DEAD_BELOW_LOUDEST_DB = 60.0
 _CANCELLED_BELOW_LOUDEST_DB = 20.0
 _BLOCK_FRAMES = 4096
+# digital silence in FLAC comes to some 300; a header that announces far more is false, and believing it fills memory
+_MOST_FRAMES_PER_BYTE = 4096
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
 _OGG_TAIL_BYTES = 1 << 17
 
@@ -73,7 +76,7 @@ def decode_file(file: BinaryIO, *, max_duration_seconds: float | None = None) ->
         raise ClipError("empty-file", "the file has 0 bytes")
     with _open_sound(file) as sound:
         _check_header(sound, max_duration_seconds)
-        samples, is_cut = _read_frames(sound, max_duration_seconds)
+        samples, is_cut = _read_frames(sound, size_bytes)
         codec, sample_rate_hz = f"{sound.format}/{sound.subtype}", sound.samplerate
     if not np.isfinite(samples).all():
         count = int(np.count_nonzero(~np.isfinite(samples)))
@@ -171,37 +174,37 @@ def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None
             "impossible-rate",
             f"{sound.samplerate} Hz, wanted {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz",
         )
-    if max_duration_seconds is not None and sound.frames > max_duration_seconds * sound.samplerate:
-        raise _too_long(sound, sound.frames, max_duration_seconds)
+    lasts = sound.frames / sound.samplerate
+    if max_duration_seconds is not None and lasts > max_duration_seconds:
+        raise ClipError("too-long", f"{lasts:.1f} s, at most {max_duration_seconds:g} s wanted; cut it up")
 
 
-def _too_long(sound: soundfile.SoundFile, frames: int, max_duration_seconds: float | None) -> ClipError:
-    lasts = frames / sound.samplerate
-    return ClipError("too-long", f"{lasts:.1f} s or more, at most {max_duration_seconds:g} s wanted; cut it up")
-
-
-def _read_frames(sound: soundfile.SoundFile, max_duration_seconds: float | None) -> tuple[Wave, bool]:
-    """All frames, and whether there are fewer than the header announces.
-
-    Read in blocks, since a header may announce more than memory holds, and since a FLAC file that was cut raises at
-    its end: the blocks before are kept.
-    """
-    most = np.inf if max_duration_seconds is None else max_duration_seconds * sound.samplerate
-    blocks: list[Wave] = []
-    frames = 0
+def _read_frames(sound: soundfile.SoundFile, size_bytes: int) -> tuple[Wave, bool]:
+    """All frames, never more than the header announces, and whether there are fewer."""
     announced = sound.frames
+    samples = None
+    if announced <= _MOST_FRAMES_PER_BYTE * size_bytes:
+        # in one go: between two reads soundfile seeks, which MP3 does not survive
+        with contextlib.suppress(soundfile.LibsndfileError):
+            samples = sound.read(dtype="float32", always_2d=True)
+    if samples is None:
+        samples = _read_undamaged(sound)
+    if len(samples) == 0:
+        raise ClipError("no-samples", f"a whole {sound.format} header that no samples follow")
+    return samples, len(samples) < announced
+
+
+def _read_undamaged(sound: soundfile.SoundFile) -> Wave:
+    """The frames before the place where decoding fails; a FLAC file that was cut raises at its end."""
+    blocks: list[Wave] = []
     try:
+        sound.seek(0)
         while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
             blocks.append(block)
-            frames += len(block)
-            if frames > most:
-                raise _too_long(sound, frames, max_duration_seconds)
     except soundfile.LibsndfileError as error:
         if not blocks:
             raise ClipError("decode-failed", error.error_string or f"libsndfile error {error.code}") from error
-    if not blocks:
-        raise ClipError("no-samples", f"a whole {sound.format} header that no samples follow")
-    return np.concatenate(blocks), frames < announced
+    return np.concatenate(blocks) if blocks else np.empty((0, sound.channels), dtype=np.float32)
 
 
 def _lacks_announced_bytes(file: BinaryIO, size_bytes: int) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
@@ -21,13 +20,11 @@ import pandas as pd
 from filelock import FileLock
 
 from tenuto import audio, families, manifest, sources
-from tenuto.errors import ClipError, SourceError
+from tenuto.errors import ClipError, DatasetError, SourceError
 from tenuto.facts import FactStore
 from tenuto.records import GROUP_PREFIX, Quarantined
 from tenuto.settings import DataSettings
 from tenuto.sources import SourceEntry
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -107,10 +104,7 @@ class _Plan:
         return IngestResult(len(self.new), self.unchanged, self.quarantined)
 
     def write(self, data: Path) -> None:
-        """Clips first, quarantine next, the manifest last; then what no manifest names is removed.
-
-        Nothing at all when that would leave a dataset without clips.
-        """
+        """Clips first and both tables last; then what no manifest names is removed. Without any clip, nothing."""
         if not self.new and self.known.empty:
             return
         for clip in self.new:
@@ -253,9 +247,16 @@ def _family_of(known: pd.DataFrame, new: list[_Found], data: Path) -> dict[str, 
         list(oldest_first["fingerprint"]),
         [found.clip_id for found in new],
         [found.facts["fingerprint"] for found in new],
-        lambda place: audio.decode(paths[place]),
+        lambda place: _heard(paths[place]),
     )
     return dict(zip((clip.clip_id for clip in new), found, strict=True))
+
+
+def _heard(path: Path) -> audio.Recording:
+    try:
+        return audio.decode(path)
+    except ClipError as error:
+        raise DatasetError(f"{path} cannot be compared with new clips ({error}); `dvc pull` gets it back.") from error
 
 
 def _copy(found: _Found, data: Path) -> None:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from tenuto import tables
 from tenuto.errors import SourceError
@@ -78,7 +78,7 @@ def shown_name(path: str | Path) -> str:
 def _walk_into(found: Scan, source: Path, pattern: NamePattern | None, exclude: Path | None) -> None:
     root = source.resolve()
     try:
-        root.iterdir()
+        os.scandir(root).close()
     except OSError as error:
         raise SourceError(f"{source} cannot be read: {error.strerror}.") from error
     for path in _audio_files(found, root, root, exclude.resolve() if exclude else None):
@@ -110,7 +110,7 @@ def _take(found: Scan, entry: SourceEntry) -> None:
     suffix = entry.path.suffix[1:].lower()
     if not entry.label:
         found.reject(entry.shown, "no-label", "the label is empty")
-    elif not entry.label.isprintable():
+    elif any(category(letter) == "Cc" for letter in entry.label):
         found.reject(entry.shown, "bad-label", f"the label {entry.label!r} holds control characters")
     elif suffix in UNDECODABLE_SUFFIXES:
         detail = f"{suffix} cannot be decoded; convert it to flac, for example with ffmpeg"
@@ -181,8 +181,8 @@ def _read_table_into(found: Scan, source: Path, pattern: str | None) -> None:
 
 def _take_row(found: Scan, folder: Path, line: str, row: dict[str, str], groups: list[str]) -> None:
     written, label = row["path"].strip(), clean_text(row["label"])
-    if not written:
-        found.reject(line, "bad-row", "the path is empty", label or None)
+    if not written or "\0" in written:
+        found.reject(line, "bad-row", f"the path is {written!r}", label or None)
         return
     path = _written_path(folder, written)
     if (problem := _row_problem(path, folder)) is not None:
