@@ -120,12 +120,15 @@ def test_the_pages_ask_nothing_of_the_net_and_show_hostile_labels_as_text(faulty
     assert "class imbalance in train" in faulty.data_docs.read_text(encoding="utf-8")
 
 
-def test_an_even_dataset_meets_the_template_silently(tmp_path, project_root, capfd, monkeypatch):
+def test_an_even_dataset_with_few_faulty_clips_meets_the_template_silently(tmp_path, project_root, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    clips = clips_table(even_clips())
+    rows = even_clips()
+    for fault in FAULTS.values():
+        rows[0] |= fault
+    clips = clips_table(rows)
     paths = dataset(tmp_path, clips, reference_path=clips)
     before = {path.name for path in tmp_path.iterdir()}
     template = project_root / "tenuto/templates/workspace/expectations.yaml"
@@ -134,7 +137,7 @@ def test_an_even_dataset_meets_the_template_silently(tmp_path, project_root, cap
     assert {f.action for f in report.findings} == {""}
     assert {path.name for path in tmp_path.iterdir()} == before | {"docs"}
     assert list(temporary.iterdir()) == []
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_pages_of_earlier_runs_stay(tmp_path):

@@ -71,5 +71,7 @@ def test_quieter_recordings_are_drift_of_level():
 
 def test_clips_set_aside_then_and_now_are_not_compared():
     rows = labelled(a=50, b=50)
-    aside = [row | {"split": "aside", "label": "b"} for row in labelled(a=300)]
-    assert drift.LabelDrift().check(tables(rows + aside, reference=clips_table(rows))).success
+    aside = [row | {"split": "aside", "label": "b", "duration_seconds": 9.0} for row in labelled(a=300)]
+    for kind in (drift.LabelDrift, drift.DurationDrift):
+        assert kind().check(tables(rows + aside, reference=clips_table(rows))).success
+        assert kind().check(tables(rows, reference=clips_table(rows + aside))).success

@@ -52,6 +52,7 @@ def test_test_clips_that_the_champion_trained_on_are_found_by_identity_and_by_fa
             {"clip_id": "trained", "split": "test"},
             {"clip_id": "chosen-on", "split": "test"},
             {"clip_id": "copy", "split": "test", "family": "trained"},
+            {"clip_id": "sibling", "split": "test", "family": "gone"},
             {"clip_id": "tested", "split": "test"},
             {"clip_id": "new", "split": "test"},
             {"clip_id": "other"},
@@ -60,16 +61,17 @@ def test_test_clips_that_the_champion_trained_on_are_found_by_identity_and_by_fa
     champion = clips_table(
         [
             {"clip_id": "trained"},
+            {"clip_id": "trained-copy", "family": "gone"},
             {"clip_id": "chosen-on", "split": "validation"},
             {"clip_id": "tested", "split": "test"},
             {"clip_id": "other"},
         ]
     )
-    assert contaminated(now, champion) == {"trained", "chosen-on", "copy"}
+    assert contaminated(now, champion) == {"trained", "chosen-on", "copy", "sibling"}
     outcome = leakage.ChampionContamination().check(leakage.Tables(now, champion=champion))
     assert not outcome.success
-    assert outcome.summary == "the champion was trained on 3 of 5 test clips (60 %); none wanted"
-    assert outcome.clips == ("chosen-on", "copy", "trained")
+    assert outcome.summary == "the champion was trained on 4 of 6 test clips (67 %); none wanted"
+    assert outcome.clips == ("chosen-on", "copy", "sibling", "trained")
 
 
 def test_without_a_champion_contamination_is_not_checked():
