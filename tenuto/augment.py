@@ -45,20 +45,21 @@ def plan(clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generato
     """The copies that fill up rare classes and groups of the training clips among `clips`.
 
     One row per copy: the columns of its clip, `copy` (from 1), `reason` (such as 'label=seven') and the columns DRAWN.
-    A class is filled up to `settings.fill` of the largest one; then so are the values of each group column that the
-    training clips share with the others (filling speakers whom no other split has would help nobody). A copy is drawn
-    from its clip and number alone, so clips that are added later leave it as it is.
+    A class is filled up to `settings.fill` of the largest one. Then the values of each group column that the training
+    clips share with the others (filling speakers whom no other split has would help nobody) are filled up to that share
+    of the column's median, when they have less than half of the median. A copy is drawn from its clip and number alone,
+    so clips that are added later leave it as it is.
     """
     base = int(rng.integers(2**62))
     train = clips[clips["split"] == "train"].reset_index(drop=True)
     turns = train["clip_id"].map(lambda clip_id: _number(f"{base} {clip_id}"))
     chosen = pd.DataFrame({"position": pd.Series(dtype=int), "reason": pd.Series(dtype=str)})
     for column in ["label", *_shared_groups(clips)]:
-        counts = _counts(train[column], chosen["position"])
+        wanted = _wanted(_counts(train[column], chosen["position"]), settings.fill, is_group=column != "label")
         more = [
             (position, f"{column.removeprefix(GROUP_PREFIX)}={value}")
             for value, members in sorted(turns.groupby(train[column]))
-            for position in _repeated(members, round(settings.fill * counts.max() - counts[value]), settings.max_copies)
+            for position in _repeated(members, wanted.get(value, 0), settings.max_copies)
         ]
         chosen = pd.concat([chosen, pd.DataFrame(more, columns=chosen.columns)], ignore_index=True)
     copies = train.iloc[chosen["position"].astype(int)].reset_index(drop=True)
@@ -109,6 +110,13 @@ def _shared_groups(clips: pd.DataFrame) -> list[str]:
 def _counts(values: pd.Series[Any], copied: pd.Series[Any]) -> pd.Series[Any]:
     """Clips per value, the copies of those at the positions `copied` included."""
     return pd.concat([values, values.iloc[copied.astype(int)]]).value_counts()
+
+
+def _wanted(counts: pd.Series[Any], fill: float, *, is_group: bool) -> dict[Any, int]:
+    """How many copies each value lacks."""
+    if is_group:
+        return {value: round(fill * counts.median() - n) for value, n in counts.items() if n < counts.median() / 2}
+    return {value: round(fill * counts.max() - n) for value, n in counts.items()}
 
 
 def _repeated(turns: pd.Series[Any], count: int, max_copies: int) -> list[int]:

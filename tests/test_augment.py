@@ -132,14 +132,15 @@ def test_rare_classes_are_filled_from_their_own_training_clips() -> None:
 
 
 def test_rare_groups_that_other_splits_share_are_filled() -> None:
-    copies = augment.plan(clips(a_x=10, b_x=10, a_y=2, b_y=2), AugmentSettings(), np.random.default_rng(0))
-    assert copies["reason"].value_counts().to_dict() == {"site=y": 16}
+    table = clips(a_x=10, b_x=10, a_y=2, b_y=2, a_z=7, b_z=7)  # the median site has 14 clips
+    copies = augment.plan(table, AugmentSettings(), np.random.default_rng(0))
+    assert copies["reason"].value_counts().to_dict() == {"site=y": 10}
     assert set(copies["group_site"]) == {"y"}
 
 
 def test_groups_of_training_alone_are_not_filled() -> None:
-    table = clips(a_x=10, b_x=10, a_y=2, b_y=2)
-    table.loc[table["split"] == "test", "group_site"] = "z"
+    table = clips(a_x=10, b_x=10, a_y=2, b_y=2, a_z=7, b_z=7)
+    table.loc[table["split"] == "test", "group_site"] = "elsewhere"
     assert augment.plan(table, AugmentSettings(), np.random.default_rng(0)).empty
 
 
