@@ -304,9 +304,11 @@ def _is_preceded(client: MlflowClient, name: str, number: int) -> bool:
 
 
 def _moved(name: str, expected: str | None, now: str | None) -> str:
+    if now == expected:
+        return f"Another run has been registering a version of {name} for a minute. Nothing was registered; run again."
     was = f"version {expected}" if expected else "no version"
-    current = f"version {now} is" if now else "none is, or another run is registering one"
-    return f"{was} of {name} was champion in this evaluation; now {current}. Nothing was registered; evaluate again."
+    current = f"version {now}" if now else "none"
+    return f"The champion of {name} was {was} in this evaluation and is {current} now. Nothing was registered."
 
 
 def _point(client: MlflowClient, name: str, number: str, alias: str, before: dict[str, str]) -> None:
@@ -369,7 +371,8 @@ def _download(client: MlflowClient, version: ModelVersion, folder: Path) -> None
         except (MlflowException, OSError) as error:
             raise TenutoError(
                 f"The files of {version.name} version {version.version}, the champion, cannot be read from "
-                f"{version.source} ({error}). Bring them back, or take the alias @champion away in MLflow."
+                f"{version.source} ({' '.join(str(error).split())}). Bring them back, or take the alias @champion away "
+                "in MLflow."
             ) from error
         _download_clips(client, version.run_id, part)
         part.replace(folder)
