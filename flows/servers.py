@@ -48,6 +48,10 @@ QUIET: Mapping[str, str] = {
 """Environment settings that keep the libraries quiet, private and patient."""
 
 
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers that this very process started."""
+
+
 class Server(Record):
     """One server that `up` started."""
 
@@ -212,6 +216,7 @@ def _spawn(workspace: Workspace, name: str, command: list[str], own: dict[str, s
             env=environment,
             start_new_session=True,
         )
+    _children[process.pid] = process
     return process.pid
 
 
@@ -269,9 +274,9 @@ def _end(pid: int) -> None:
             return
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:
-            # a child of ours that has ended counts as running until it is waited for
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+            # a child of ours that has ended counts as running until it is polled
+            if pid in _children:
+                _children[pid].poll()
             try:
                 os.killpg(pid, 0)
             except ProcessLookupError:
