@@ -1,5 +1,7 @@
+import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -232,3 +234,16 @@ def test_initialise_where_a_git_repository_ignores_it_starts_its_own(tmp_path: P
     root.mkdir(parents=True)
     dataset.initialise(root)
     assert (root / ".git").is_dir()
+
+
+def test_a_fresh_clone_pulls_the_starter_set_with_nothing_in_its_home(project_root: Path, tmp_path: Path) -> None:
+    if not (project_root / ".git").exists():
+        pytest.skip("not a git checkout")
+    (tmp_path / "home").mkdir()
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", project_root.as_uri(), str(clone)], check=True)
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], cwd=clone, env=bare, check=True)
+    version = dataset.fetch.fn(clone)
+    assert version.clips == 1144
+    assert version.md5 in (project_root / "data.dvc").read_text()
