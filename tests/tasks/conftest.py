@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ os.environ.update(
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import warnings
-
     with warnings.catch_warnings():
+        # MLflow warns about type hints of its own
         warnings.simplefilter("ignore")
+        import mlflow.pyfunc  # noqa: F401
         from mlflow import MlflowClient
 
         path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
