@@ -27,7 +27,7 @@ DRAWN = (
     "room_seconds",
     "band_limit_hz",
     "gain_db",
-    "snr_db",
+    "noise_snr_db",
 )
 """Columns of a table of draws, in the order in which they are applied; NaN is 'leave it'."""
 
@@ -88,7 +88,7 @@ def apply(wave: Wave, sample_rate_hz: int, drawn: Mapping[Any, Any]) -> Wave:
         "room_seconds": _in_room,
         "band_limit_hz": _band_limited,
         "gain_db": _louder,
-        "snr_db": _noisy,
+        "noise_snr_db": _noisy,
     }
     for name, step in steps.items():
         if not np.isnan(drawn[name]):
@@ -137,7 +137,7 @@ def _draw(settings: AugmentSettings, rng: np.random.Generator) -> dict[str, floa
         "room_seconds": (settings.room, rng.uniform(*_ROOM_SECONDS)),
         "band_limit_hz": (settings.band_limit, low_hz * (high_hz / low_hz) ** rng.random()),
         "gain_db": (settings.gain, rng.uniform(-1, 1) * settings.max_gain_db),
-        "snr_db": (settings.noise, rng.uniform(settings.min_snr_db, settings.max_snr_db)),
+        "noise_snr_db": (settings.noise, rng.uniform(settings.min_snr_db, settings.max_snr_db)),
     }
     drawn = {name: value if rng.random() < probability else np.nan for name, (probability, value) in chances.items()}
     return {"noise_seed": float(rng.integers(2**31))} | drawn

@@ -111,10 +111,10 @@ def test_draws_are_reproducible_and_in_range() -> None:
     settings = AugmentSettings()
     table = augment.draw(400, settings, np.random.default_rng(3))
     pd.testing.assert_frame_equal(table, augment.draw(400, settings, np.random.default_rng(3)))
-    assert table["snr_db"].dropna().between(settings.min_snr_db, settings.max_snr_db).all()
+    assert table["noise_snr_db"].dropna().between(settings.min_snr_db, settings.max_snr_db).all()
     assert table["gain_db"].abs().max() <= settings.max_gain_db
     assert table["stretch_rate"].dropna().between(1 / 1.15, 1.15).all()
-    assert table["snr_db"].notna().mean() == pytest.approx(settings.noise, abs=0.1)
+    assert table["noise_snr_db"].notna().mean() == pytest.approx(settings.noise, abs=0.1)
 
 
 def test_probability_zero_switches_a_change_off() -> None:
@@ -160,3 +160,18 @@ def test_added_clips_leave_earlier_copies_as_they_are() -> None:
 def test_no_two_copies_are_alike() -> None:
     copies = augment.plan(clips(a_x=40, b_x=4), AugmentSettings(), np.random.default_rng(0))
     assert len({augment.draw_hash(row) for row in copies.to_dict("records")}) == len(copies)
+
+
+def test_copies_of_a_real_manifest_name_every_column_once() -> None:
+    settings = AugmentSettings()
+    clips = pd.DataFrame(
+        {
+            "clip_id": [f"{n:032x}" for n in range(12)],
+            "label": ["often"] * 9 + ["rare"] * 3,
+            "split": "train",
+            "snr_db": 30.0,  # the manifest has its own estimate of each clip's noise
+        }
+    )
+    copies = augment.plan(clips, settings, np.random.default_rng(0))
+    assert copies.columns.is_unique
+    assert (copies["snr_db"] == 30.0).all()

@@ -30,7 +30,7 @@ _WORDS = {
     "room_seconds": lambda seconds: f"room of {seconds:.1f} s",
     "band_limit_hz": lambda hz: f"nothing above {hz / 1000:.1f} kHz",
     "gain_db": lambda db: f"{abs(db):.1f} dB {'louder' if db > 0 else 'softer'}",
-    "snr_db": lambda db: f"noise at {db:.0f} dB",
+    "noise_snr_db": lambda db: f"noise at {db:.0f} dB",
 }
 
 

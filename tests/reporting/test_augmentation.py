@@ -71,7 +71,7 @@ def test_an_unreadable_clip_is_passed_over(data: Path) -> None:
 def test_changes_in_words() -> None:
     drawn = dict.fromkeys(augment.DRAWN, float("nan"))
     assert augmentation.changes(drawn) == ""
-    drawn |= {"noise_seed": 7, "stretch_rate": 1.08, "shift_seconds": -0.037, "gain_db": -2.5, "snr_db": 12.2}
+    drawn |= {"noise_seed": 7, "stretch_rate": 1.08, "shift_seconds": -0.037, "gain_db": -2.5, "noise_snr_db": 12.2}
     expected = "faster by 8%, earlier by 37 ms, 2.5 dB softer, noise at 12 dB"
     assert augmentation.changes(drawn) == expected
     drawn = dict.fromkeys(augment.DRAWN, float("nan")) | {"room_seconds": 0.31, "band_limit_hz": 3100.0}
