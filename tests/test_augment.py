@@ -49,12 +49,12 @@ def test_the_same_draw_gives_the_same_wave(name: str, wave: np.ndarray) -> None:
 
 
 def test_noise_has_the_level_that_was_drawn(wave: np.ndarray) -> None:
-    noise = augment.apply(wave, RATE_HZ, drawn(snr_db=10.0)) - wave
+    noise = augment.apply(wave, RATE_HZ, drawn(noise_snr_db=10.0)) - wave
     assert rms_db(wave) - rms_db(noise) == pytest.approx(10, abs=0.3)
 
 
 def test_noise_depends_on_its_seed(wave: np.ndarray) -> None:
-    one, two = (augment.apply(wave, RATE_HZ, drawn(snr_db=10.0) | {"noise_seed": seed}) for seed in (1.0, 2.0))
+    one, two = (augment.apply(wave, RATE_HZ, drawn(noise_snr_db=10.0) | {"noise_seed": seed}) for seed in (1.0, 2.0))
     assert not np.allclose(one, two)
 
 
@@ -98,12 +98,12 @@ def test_a_room_adds_a_tail_that_dies_away() -> None:
 
 
 def test_nothing_passes_full_scale(wave: np.ndarray) -> None:
-    assert np.abs(augment.apply(wave / np.abs(wave).max(), RATE_HZ, drawn(gain_db=6.0, snr_db=0.0))).max() <= 1
+    assert np.abs(augment.apply(wave / np.abs(wave).max(), RATE_HZ, drawn(gain_db=6.0, noise_snr_db=0.0))).max() <= 1
 
 
 def test_silence_stays_silent() -> None:
     silence = np.zeros(RATE_HZ, np.float32)
-    everything = drawn(snr_db=10.0, gain_db=6.0, shift_seconds=0.01, room_seconds=0.2, band_limit_hz=2000.0)
+    everything = drawn(noise_snr_db=10.0, gain_db=6.0, shift_seconds=0.01, room_seconds=0.2, band_limit_hz=2000.0)
     assert not augment.apply(silence, RATE_HZ, everything).any()
 
 
