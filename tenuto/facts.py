@@ -22,7 +22,7 @@ Facts = dict[str, Any]
 """Identity, format, quality facts and fingerprint of one recording, by column name."""
 
 # raised whenever what is measured or how changes, so that old facts are not taken for new ones
-_VERSION = 3
+_VERSION = 4
 _KEEP_EVERY_FILES = 1_000
 
 

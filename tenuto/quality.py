@@ -19,7 +19,7 @@ from tenuto.audio import Recording, Wave
 FLOOR_DB = -200.0
 """What digital silence measures; minus infinity does not fit in statistics."""
 
-_STANDARD_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 44_100, 48_000, 96_000)
+_STANDARD_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 _SPECTRUM_SAMPLES = 1024
 _CONTENT_BELOW_PEAK_DB = 75.0
 _CLIFF_DB = 20.0

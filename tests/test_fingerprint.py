@@ -81,6 +81,11 @@ def test_long_clips_that_begin_alike_differ():
     assert not same_recording(calls[0], RATE_HZ, calls[1], RATE_HZ)
 
 
+def test_clips_that_share_a_fifth_are_not_copies():
+    whole = speechlike(1, 1.8)
+    assert not same_recording(whole[:RATE_HZ], RATE_HZ, whole[int(0.8 * RATE_HZ) :], RATE_HZ)
+
+
 def test_silence_and_very_short_waves():
     assert fingerprint(np.zeros(RATE_HZ, "f4"), RATE_HZ) == b""
     assert near_duplicates([b"", b"", fingerprint(speechlike(1), RATE_HZ)]) == []
