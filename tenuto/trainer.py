@@ -6,7 +6,9 @@ its last epoch when it is called again with the same work folder.
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from tenuto import augment, backbones, embedding
@@ -92,7 +95,7 @@ def train(
     work: Path,
     on_progress: Progress | None = None,
 ) -> tuple[Scores, int]:
-    """Train `model` in place; gives the validation scores of its best epoch, whose weights it then has, and its number.
+    """The validation scores of the best epoch, and its number; `model` then has the weights of that epoch.
 
     `work` holds what is needed to resume.
     """
@@ -110,8 +113,10 @@ def train(
     with backbones.quiet():
         trainer.train(resume_from_checkpoint=_resumable(work))
     model.eval()
-    best = max(trainer.scores, key=lambda epoch: trainer.scores[epoch].selection)
-    return trainer.scores[best], best
+    # the log goes back to before a kill
+    epochs = [entry for entry in trainer.state.log_history if "eval_selection" in entry]
+    best = max(epochs, key=lambda entry: entry["eval_selection"])
+    return Scores(best["eval_macro_f1"], best["eval_log_loss"]), round(best["epoch"])
 
 
 class TrainingBatches(Dataset[dict[str, Tensor]]):
@@ -170,7 +175,6 @@ class _AudioTrainer(Trainer):
         super().__init__(model, arguments, train_dataset=batches, eval_dataset=batches, data_collator=_only_item)
         self.remove_callback(PrinterCallback)  # stdout belongs to the command line
         self.add_callback(_Epochs(batches, on_progress))
-        self.scores: dict[int, Scores] = {}
         self._batches = batches
         self._validate = validate
         self._augmentation = augmentation
@@ -181,9 +185,12 @@ class _AudioTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         scores = self._validate()
-        epoch = round(self.state.epoch or 0)
-        self.scores[epoch] = scores
-        logger.info("epoch %d: validation macro-F1 %.3f, log loss %.3f", epoch, scores.macro_f1, scores.log_loss)
+        logger.info(
+            "epoch %d: validation macro-F1 %.3f, log loss %.3f",
+            round(self.state.epoch or 0),
+            scores.macro_f1,
+            scores.log_loss,
+        )
         metrics = {
             "eval_selection": scores.selection,
             "eval_macro_f1": scores.macro_f1,
@@ -246,10 +253,21 @@ def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _resumable(work: Path) -> str | None:
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
-    if last:
-        logger.info("going on from %s", Path(last).name)
-    return last
+    """The last checkpoint of a killed training; those that the kill left unfinished are removed."""
+    while work.is_dir() and (last := get_last_checkpoint(str(work))):
+        if _is_json(Path(last) / TRAINER_STATE_NAME):  # what the Trainer writes last
+            logger.info("going on from %s", Path(last).name)
+            return last
+        shutil.rmtree(last)
+    return None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _arguments(

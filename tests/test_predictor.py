@@ -88,6 +88,7 @@ def test_a_folder_without_weights_is_refused(folder: Path, tmp_path: Path) -> No
         Predictor.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_imports_nothing_of_training_or_orchestration() -> None:
     heavy = ("sklearn.linear_model", "audiomentations", "transformers.trainer", "prefect", "mlflow", "dvc", "pandas")
     code = f"import sys, tenuto.predictor; print([name for name in {heavy} if name in sys.modules])"

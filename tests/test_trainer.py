@@ -74,12 +74,16 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(material:
     with pytest.raises(KilledError):
         train(again, material, tmp_path / "killed", on_progress=kill)
     steps: list[int] = []
+    (tmp_path / "killed" / "checkpoint-999").mkdir()  # one that was being written
     # a new process begins with new weights, which the work folder then replaces
     resumed = scratch()
     assert train(resumed, material, tmp_path / "killed", on_progress=lambda step, _: steps.append(step)) == expected
     assert steps[0] > 1, "began from the start"
+    finished = scratch()
+    assert train(finished, material, tmp_path / "whole", on_progress=pytest.fail) == expected
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+        torch.testing.assert_close(finished.state_dict()[name], value, msg=name)
 
 
 def test_the_weights_are_those_of_the_best_epoch_and_nothing_is_printed(
