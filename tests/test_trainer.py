@@ -87,14 +87,18 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(material:
 
 
 def test_the_weights_are_those_of_the_best_epoch_and_nothing_is_printed(
-    material: Material, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    material: Material, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun: list[int] = []
+    begin = TrainingBatches.begin
+    monkeypatch.setattr(TrainingBatches, "begin", lambda self, epoch: (begun.append(epoch), begin(self, epoch)))
     model = scratch()
     best, epoch = train(model, material, tmp_path, augmentation={"mixup_alpha": 0.4})
     assert capsys.readouterr() == ("", "")
     now = trainer.validate(model, material, 4)
     assert now.selection == pytest.approx(best.selection, abs=1e-6)
     assert epoch in (1, 2)
+    assert begun == [0, 0, 1], "each epoch draws its own audio"
 
 
 def test_scores_by_hand() -> None:
