@@ -135,6 +135,8 @@ def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         "entrypoint": entrypoint,
         "parameters": {"root": str(workspace.root)},
         "schedules": [{"cron": cron, "timezone": timezone, "active": True}],
+        # serving pauses the deployment when it ends
+        "paused": False,
         "concurrency_limit": dict(_ONE_AT_A_TIME),
         "work_pool": {
             "name": POOL,
@@ -203,6 +205,7 @@ def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         parameters={"root": str(workspace.root)},
         global_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
         limit=1,
+        paused=False,
         # a path would have to lie in the current folder
         entrypoint_type=EntrypointType.MODULE_PATH,
         tags=["tenuto"],

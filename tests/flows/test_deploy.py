@@ -21,6 +21,7 @@ from tenuto.settings import Params
 from tenuto.workspace import Workspace
 
 BELLS = Params(name="bells")
+NOT_SOON = f"0 {(datetime.now(UTC).hour + 12) % 24} * * *"
 STUB = """
     from pathlib import Path
     from prefect import flow
@@ -91,7 +92,7 @@ def test_a_schedule_needs_a_server_that_answers(tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture(scope="module")
 def deployed(live: tuple[Workspace, servers.Servers]) -> Iterator[tuple[Workspace, deploy.Deployment]]:
-    """A stub of the retrain flow, deployed to the live server by a schedule that is never due."""
+    """A stub of the retrain flow, deployed to the live server by a schedule that is not due while tests run."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     workspace, running = live
@@ -103,7 +104,7 @@ def deployed(live: tuple[Workspace, servers.Servers]) -> Iterator[tuple[Workspac
         patch.setenv("PREFECT_API_URL", running.prefect.address)
         # as a command has it, which sets the environment before it imports Prefect
         with temporary_settings({PREFECT_API_URL: running.prefect.address}):
-            yield workspace, deploy.deploy(workspace, BELLS, "0 0 29 2 *", "UTC", entrypoint="stub.py:retrain")
+            yield workspace, deploy.deploy(workspace, BELLS, NOT_SOON, "UTC", entrypoint="stub.py:retrain")
 
 
 @pytest.fixture
@@ -128,11 +129,20 @@ def test_the_deployment_is_on_the_server(deployed: tuple[Workspace, deploy.Deplo
     _, deployment = deployed
     found = prefect.read_deployment_by_name(deployment.name)
     assert found.work_pool_name == "tenuto"
-    assert [(s.schedule.cron, s.schedule.timezone, s.active) for s in found.schedules] == [("0 0 29 2 *", "UTC", True)]
+    assert [(s.schedule.cron, s.schedule.timezone, s.active) for s in found.schedules] == [(NOT_SOON, "UTC", True)]
     assert found.global_concurrency_limit.limit == 1
     assert found.concurrency_options.collision_strategy == "ENQUEUE"
     assert prefect.read_work_pool("tenuto").type == "process"
     assert f"PREFECT_API_URL={deployment.server}" in deployment.worker
+
+
+@pytest.mark.servers
+def test_the_server_plans_runs_by_the_schedule(prefect: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not (planned := [run for run in prefect.read_flow_runs() if run.auto_scheduled]):
+        assert time.monotonic() < deadline, "no run was planned: the Prefect server's log tells why its scheduler fails"
+        time.sleep(0.5)
+    assert all(run.name and run.state.is_scheduled() for run in planned)
 
 
 @pytest.mark.servers
