@@ -196,7 +196,9 @@ def _start_mlflow(workspace: Workspace, port: int) -> Server:
     command += ["--backend-store-uri", own_store(workspace)]
     # not served: the SQLite file and the server then name the same artifacts by the same path
     command += ["--default-artifact-root", workspace.mlflow_artifacts.as_uri(), "--no-serve-artifacts"]
-    pid = _spawn(workspace, "mlflow", command, {"MLFLOW_TRACKING_URI": ""})
+    # its job runner is a dozen processes for features that Tenuto does not use
+    own = {"MLFLOW_TRACKING_URI": "", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    pid = _spawn(workspace, "mlflow", command, own)
     return _server("mlflow", f"http://{_HOST}:{port}", port, pid)
 
 
