@@ -12,7 +12,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FSDD = Path(os.environ.get("TENUTO_FSDD", ROOT.parent / "shared/data/fsdd/recordings"))
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def tenuto(folder: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> tuple[dict[str, Any], float]:

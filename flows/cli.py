@@ -10,20 +10,37 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from flows import terminal
 from tenuto import __version__
-from tenuto.errors import TenutoError
+from tenuto.errors import ServerError, TenutoError
 from tenuto.records import Outcome
 from tenuto.settings import Params, load_params
 from tenuto.workspace import Workspace
 
+
+class _Command(TyperGroup):
+    """Says what a user did wrong, or that Ctrl-C ended the command, in a line and not in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TenutoError as error:
+            _fail(str(error), 1)
+        except KeyboardInterrupt:
+            _fail("ended by Ctrl-C; nothing is half-done, and the next run takes up finished work", 130)
+
+
 app = typer.Typer(
+    cls=_Command,
     name="tenuto",
     help="Retrains audio classifiers by transfer learning; promotes a model only when the evidence says so.",
     no_args_is_help=True,
@@ -138,7 +155,9 @@ def retrain(
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
     workspace, _ = _prepare(set_)
-    with terminal.following("starting Prefect", quiet=json):
+    # Prefect's embedded server does not make the folder of its own database
+    workspace.prefect_home.mkdir(parents=True, exist_ok=True)
+    with terminal.following("starting Prefect", quiet=json), _explained():
         from flows.retrain import retrain as flow
 
         outcome = flow(str(workspace.root), set_ or [], force)
@@ -237,27 +256,31 @@ def _prepare(overrides: list[str] | None) -> tuple[Workspace, Params]:
     return workspace, params
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit the process with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    _quieten()
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns Prefect's failure to start its embedded server into a ServerError."""
     try:
-        app(arguments, standalone_mode=True)
-    except TenutoError as error:
-        _fail(str(error), 1, as_json="--json" in arguments)
-    except KeyboardInterrupt:
-        _fail(
-            "ended by Ctrl-C; nothing was registered, and the next run takes up finished work",
-            130,
-            as_json="--json" in arguments,
-        )
+        yield
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise ServerError(
+            "Prefect's embedded server did not start in time; `tenuto up` starts one that stays, and "
+            "PREFECT_LOGGING_SERVER_LEVEL=INFO shows what the embedded one says."
+        ) from error
 
 
-def _fail(message: str, code: int, *, as_json: bool) -> None:
-    if as_json:
+def main() -> None:
+    """Run the command line and exit the process with its code."""
+    _quieten()
+    app()
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if "--json" in sys.argv:
         terminal.print_json({"error": message})
     terminal.err.print(f"[bold red]error[/] {escape(message)}", highlight=False)
-    raise SystemExit(code)
+    raise typer.Exit(code)
 
 
 def _quieten() -> None:

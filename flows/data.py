@@ -59,7 +59,7 @@ def check(
 def add_starter(workspace: Workspace, params: Params, *, on_progress: Progress | None = None) -> AddResult:
     """The starter set, spoken again by espeak-ng and added like any other source."""
     with tempfile.TemporaryDirectory(prefix="tenuto-starter-") as folder:
-        table = starter.make(Path(folder))
+        table = starter.make(Path(folder), on_progress=on_progress)
         return add(workspace, params, table, on_progress=on_progress)
 
 

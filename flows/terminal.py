@@ -143,7 +143,7 @@ def print_outcome(outcome: Outcome) -> None:
     """The table of models, the verdict with its reasons, and where to look next."""
     if outcome.metrics:
         out.print(_model_table(outcome))
-    if outcome.fill:
+    if len(outcome.fill.get("with fill", {})) > 1:
         out.print(_fill_table(outcome.fill))
     out.print(f"[{STYLES[outcome.verdict]}]{outcome.verdict}[/]", highlight=False)
     for reason in outcome.reasons:
@@ -205,17 +205,14 @@ def print_models(rows: list[dict[str, Any]], name: str) -> None:
     if not rows:
         out.print(f"no version of {escape(name)} is registered yet; [cyan]tenuto retrain[/] makes one", highlight=False)
         return
-    columns = list(rows[0])
-    table = Table(*columns, title=escape(name), title_justify="left")
+    table = Table("version", "aliases", "verdict", "macro-F1", "dataset", "commit", "made", title=escape(name))
+    table.title_justify = "left"
     for row in rows:
-        table.add_row(*(escape(_cell(row[column])) for column in columns))
+        aliases = " ".join(f"@{alias}" for alias in row["aliases"])
+        score = "" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
+        dataset, commit = (row["dataset"] or "")[:8], (row["git"] or "")[:8]
+        table.add_row(row["version"], aliases, row["verdict"], score, dataset, commit, row["created"])
     out.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return " ".join(f"@{alias}" for alias in value)
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def print_servers(running: Servers) -> None:

@@ -127,7 +127,7 @@ class Params(Section):
     )
     backbone_revision: str = Field(default="main", description="hub revision; pin a commit for repeatable runs")
     seed: int = 0
-    threads: int = Field(default=2, ge=1, description="torch threads")
+    threads: int = Field(default=1, ge=1, description="torch threads; more than one is slower on a busy machine")
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -1,0 +1,212 @@
+"""The command line in one workspace, from `init` to a registered version, on 42 synthetic clips."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import cli, servers
+from tenuto import audio
+from tenuto.workspace import Workspace
+from tests import chirps
+from tests.recordings import speechlike
+
+QUICK = ("--set", "finetune.epochs=1", "--set", "threads=1", "--set", "evaluate.noise_snr_db=[10]")
+BIRDS = ("ann", "ben", "cat", "dan", "eve", "fay", "gus")
+
+
+class Shell:
+    """The command line against the Prefect server of the test session, in this process or in one of its own."""
+
+    def __init__(self, prefect_address: str) -> None:
+        self.address = prefect_address
+
+    def start(self, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+        """A `tenuto` process of its own."""
+        environment = os.environ | {"PREFECT_API_URL": self.address, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, folder: Path, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of `tenuto ARGUMENTS` called in `folder`, without the time a process takes."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.dict(os.environ, PREFECT_API_URL=self.address),
+            mock.patch.object(sys, "argv", ["tenuto", *arguments]),
+            temporary_settings({PREFECT_API_URL: self.address}),
+            warnings.catch_warnings(),
+            pytest.raises(SystemExit) as exit_,
+        ):
+            cli.main()
+        return exit_.value.code or 0, out.getvalue(), err.getvalue()
+
+    def json(self, folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """The object that `tenuto ARGUMENTS --json` printed, and nothing but that."""
+        found, out, err = self.run(folder, *arguments, "--json")
+        assert found == code, f"exit {found}: {out}\n{err}"
+        assert out.count("\n") == 1, out
+        return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def shell(live: tuple[Workspace, servers.Servers]) -> Shell:
+    prefect = live[1].prefect
+    assert prefect is not None
+    return Shell(prefect.address)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings of three classes by seven speakers, as `label_speaker_index.wav`."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(1)
+    for label in chirps.SLOPES:
+        for speaker in BIRDS:
+            for index in range(2):
+                # the murmur tells two recordings of one chirp apart, or they would be near-duplicates
+                murmur = speechlike(int(rng.integers(1 << 30)), seconds=0.8)
+                wave = chirps.chirp(label, rng, seconds=0.8) + 0.5 * murmur
+                (folder / f"{label}_{speaker}_{index}.wav").write_bytes(audio.encode_wav(wave, chirps.RATE_HZ))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(shell: Shell, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace with all recordings but one class's last speaker added, and a silent one left out."""
+    parent = tmp_path_factory.mktemp("cli")
+    assert shell.json(parent, "init", "chirps") == {"workspace": str(parent / "chirps")}
+    root = parent / "chirps"
+    (recordings / "up_ann_9.wav").write_bytes(audio.encode_wav(np.zeros(8000, np.float32), 16_000))
+    added = shell.json(root, "data", "add", str(recordings), "--pattern", "{label}_{speaker}_{index}.wav")
+    assert (added["added"], added["unchanged"]) == (42, 0)
+    assert added["quarantined"] == [{"path": "up_ann_9.wav", "reason": "silent"}]
+    assert f"md5: {added['md5']}" in (root / "data.dvc").read_text()
+    yield root
+
+
+@pytest.fixture(scope="module")
+def first(shell: Shell, workspace: Path) -> dict[str, Any]:
+    """What the first retrain printed."""
+    return shell.json(workspace, "retrain", *QUICK)
+
+
+@pytest.mark.servers
+def test_a_first_run_registers_a_model_and_prints_the_documented_object(workspace: Path, first: dict[str, Any]) -> None:
+    assert set(first) == {
+        *("verdict", "reasons", "trained", "model", "metrics", "fill", "dataset", "run", "report", "seconds")
+    }
+    assert first["verdict"] in ("promote", "register")
+    assert first["trained"] is True
+    alias = {"promote": "champion", "register": "challenger"}[first["verdict"]]
+    assert first["model"] == {"name": "chirps", "version": "1", "aliases": [alias]}
+    assert first["metrics"]["champion"] is None
+    assert first["metrics"]["candidate"]["macro_f1"] > first["metrics"]["majority"]["macro_f1"]
+    assert (first["dataset"]["clips"], first["dataset"]["quarantined"]) == (42, 1)
+    assert set(first["dataset"]) == {"md5", "clips", "quarantined"}
+    assert set(first["run"]) == {"mlflow", "prefect", "git"} and first["run"]["prefect"]
+    assert first["seconds"]["total"] >= sum(first["seconds"].values()) - first["seconds"]["total"] - 0.1
+    page = Path(first["report"]).read_text()
+    assert "up_ann_9.wav" in page and "chirps" in page
+
+
+@pytest.mark.servers
+def test_with_nothing_changed_nothing_is_trained(shell: Shell, workspace: Path, first: dict[str, Any]) -> None:
+    again = shell.json(workspace, "retrain", *QUICK)
+    assert (again["verdict"], again["trained"], again["model"]) == ("nothing changed", False, first["model"])
+    assert again["metrics"]["candidate"]["macro_f1"] == pytest.approx(first["metrics"]["candidate"]["macro_f1"])
+    assert again["report"] == first["report"]
+    assert len(runs(workspace)) == 1
+
+
+@pytest.mark.servers
+def test_a_stop_of_validation_is_a_verdict_with_a_page_and_not_a_traceback(
+    shell: Shell, workspace: Path, first: dict[str, Any]
+) -> None:
+    stopped = shell.json(workspace, "retrain", *QUICK, "--set", "data.on_quarantine=stop", code=2)
+    assert (stopped["verdict"], stopped["trained"], stopped["model"]) == ("not evaluated", False, None)
+    assert stopped["reasons"] == ["1 recordings were left out, and params.yaml says data.on_quarantine: stop"]
+    assert "data.on_quarantine" in Path(stopped["report"]).read_text()
+    assert [row["version"] for row in shell.json(workspace, "models")["models"]] == ["1"]
+
+
+@pytest.mark.servers
+def test_ctrl_c_leaves_the_registry_as_it_was_and_the_next_run_finishes(
+    shell: Shell, workspace: Path, first: dict[str, Any]
+) -> None:
+    other = (*QUICK, "--set", "seed=5")
+    process = shell.start(workspace, "retrain", *other)
+    wait_for(lambda: any((workspace / ".tenuto/checkpoints").glob("*.training")) or len(runs(workspace)) > 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Ctrl-C" in err and "Traceback" not in err
+    assert [row["version"] for row in shell.json(workspace, "models")["models"]] == ["1"]
+    finished = shell.json(workspace, "retrain", *other)
+    assert finished["trained"] and finished["model"]["version"] == "2"
+    assert sorted(run.info.status for run in runs(workspace)) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("retrain", "--set", "finetune.epoch=3"), "unknown key 'finetune.epoch'; did you mean 'epochs'?"),
+        (("retrain", "--set", "split.hold_out.speaker=[zoe]"), "zoe"),
+        (("data", "add", "nowhere"), "nowhere"),
+        (("data", "add", ".", "--pattern", "{labl}_{index}.wav"), "label"),
+        (("init", "."), "is a workspace already"),
+    ],
+)
+@pytest.mark.servers
+def test_a_mistake_is_named_without_a_traceback(
+    shell: Shell, workspace: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = shell.run(workspace, *arguments)
+    assert (code, out) == (1, ""), err
+    assert message in err and "Traceback" not in err
+
+
+@pytest.mark.servers
+def test_a_copy_of_the_workspace_without_its_bytes_pulls_them(
+    shell: Shell, workspace: Path, recordings: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(workspace, copy, ignore=shutil.ignore_patterns("data", ".tenuto", "cache"))
+    again = shell.json(copy, "data", "add", str(recordings), "--pattern", "{label}_{speaker}_{index}.wav")
+    assert (again["added"], again["unchanged"]) == (0, 42)
+    assert len(list((copy / "data/clips").rglob("*.wav"))) == 42
+
+
+def runs(workspace: Path) -> list[Any]:
+    """All MLflow runs of the workspace's model."""
+    client = MlflowClient(f"sqlite:///{workspace}/.tenuto/mlflow.db")
+    experiment = client.get_experiment_by_name("chirps")
+    return client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def wait_for(condition: Any, seconds: float = 100) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
