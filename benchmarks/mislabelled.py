@@ -57,8 +57,9 @@ def wrong_clips() -> list[tuple[Path, str, str]]:
 
 
 def recordings() -> list[tuple[Path, str, str, int]]:
-    paths = sorted(FSDD.glob("*.wav"))
-    return [(path, *path.stem.split("_")[:2], int(path.stem.split("_")[2])) for path in paths]
+    """Path, digit, speaker and index of every recording."""
+    parts = [(path, path.stem.split("_")) for path in sorted(FSDD.glob("*.wav"))]
+    return [(path, digit, speaker, int(index)) for path, (digit, speaker, index) in parts]
 
 
 def write_table(path: Path, rows: list[tuple[Path, str, str]]) -> Path:

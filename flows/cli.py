@@ -117,14 +117,24 @@ def data_add(source: Source, pattern: Pattern = None, set_: Set = None, json: Js
 
 
 @data_app.command("check")
-def data_check(source: Source, pattern: Pattern = None, set_: Set = None, json: Json = False) -> None:
-    """Say what `data add` would do, and change nothing.
+def data_check(
+    source: Annotated[Path | None, typer.Argument(help="Recordings to check; none: the present dataset.")] = None,
+    pattern: Pattern = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Say what `data add SOURCE` would do; without a SOURCE, how the dataset meets expectations.yaml. Changes nothing.
 
-    Example: `tenuto data check recordings/`
+    Examples: `tenuto data check`, `tenuto data check recordings/`
     """
     workspace, params = _prepare(set_)
     from flows import data
 
+    if source is None:
+        with terminal.waiting("validating the dataset", quiet=json):
+            found = data.check_dataset(workspace, params)
+        terminal.print_json(found.model_dump(mode="json")) if json else terminal.print_validation(found)
+        raise typer.Exit(2 if found.stops else 0)
     with terminal.counting("reading recordings", quiet=json) as on_progress:
         result = data.check(workspace, params, source, pattern=pattern, on_progress=on_progress)
     terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result, dry_run=True)
@@ -193,7 +203,8 @@ def models(set_: Set = None, json: Json = False) -> None:
     workspace, params = _prepare(set_)
     from flows.registry import versions
 
-    rows = versions(workspace, params)
+    with terminal.waiting("asking MLflow", quiet=json):
+        rows = versions(workspace, params)
     terminal.print_json({"models": rows}) if json else terminal.print_models(rows, params.name)
 
 

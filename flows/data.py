@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks import dataset
-from tenuto import ingest, starter
+from tasks import dataset, validate
+from tenuto import ingest, manifest, splits, starter
 from tenuto.errors import DatasetError
-from tenuto.records import AddResult, Quarantined
+from tenuto.records import AddResult, Quarantined, ValidationReport
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 
@@ -54,6 +54,18 @@ def check(
         source, workspace.data, workspace.cache, params.data, pattern=pattern, on_progress=on_progress
     )
     return AddResult(added=result.added, unchanged=result.unchanged, quarantined=result.quarantined, md5="")
+
+
+def check_dataset(workspace: Workspace, params: Params) -> ValidationReport:
+    """How the present dataset version meets expectations.yaml, as a retrain would find before training."""
+    version = dataset.fetch.fn(workspace.root)
+    clips = splits.assign(manifest.read(version.manifest_path), params.split)
+    with tempfile.TemporaryDirectory(prefix="tenuto-check-") as folder:
+        table = Path(folder) / "clips.parquet"
+        clips.to_parquet(table, index=False)
+        return validate.validate.fn(
+            table, workspace.quarantine, workspace.expectations, None, None, workspace.data_docs
+        )
 
 
 def add_starter(workspace: Workspace, params: Params, *, on_progress: Progress | None = None) -> AddResult:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from prefect import State, flow, runtime
+from prefect.states import Completed
 
 from flows import deploy, servers
 from flows.stages import Stages
@@ -100,8 +101,8 @@ def _run_name() -> str:
 
 
 @flow(name="retrain", flow_run_name=_run_name, validate_parameters=False)
-def retrain(root: str, overrides: list[str] | None = None, force: bool = False) -> Outcome | State[Any]:
-    """What the workspace at `root` came to: a registered model, a reasoned refusal, or nothing to do.
+def retrain(root: str, overrides: list[str] | None = None, force: bool = False) -> State[Outcome]:
+    """What the workspace at `root` came to, as a Prefect state: a registered model, a reasoned refusal, nothing to do.
 
     `overrides` are `key=value` settings for this run; `force` runs although nothing changed since the last one. A
     scheduled run that a newer one has overtaken ends at once in a state that says so.
@@ -115,14 +116,19 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
             made_from = describe(job, version)
             last = track.last_run(job.tracking_uri, job.params.name)
         if last and last.inputs == made_from.inputs and not force:
-            return unchanged(job, made_from, last)
+            return told(unchanged(job, made_from, last))
         run = Run(job, made_from, track.start(job.tracking_uri, job.params.name, job.params, made_from))
         try:
-            return conclude(run, judge(run))
+            return told(conclude(run, judge(run)))
         except BaseException as error:
             killed = isinstance(error, KeyboardInterrupt)
             track.finish.fn(job.tracking_uri, run.id, "KILLED" if killed else "FAILED")
             raise
+
+
+def told(outcome: Outcome) -> State[Outcome]:
+    """The final state of the flow run, which shows the verdict wherever Prefect lists runs."""
+    return Completed(name=outcome.verdict.capitalize(), message=outcome.reasons[0], data=outcome)
 
 
 def judge(run: Run) -> Verdict:
@@ -179,7 +185,7 @@ def decide_and_register(run: Run, candidate: Checkpoint, baseline: Checkpoint) -
                     candidate,
                     verdict,
                     run.champion.version if run.champion else None,
-                    run.lineage.tags() | {"tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}"},
+                    _tags(run, candidate),
                 )
             return verdict
         except register.ChampionMovedError as error:
@@ -310,6 +316,16 @@ def _stops(run: Run) -> tuple[str, ...]:
     if quarantined and run.job.params.data.on_quarantine == "stop":
         found.append(f"{quarantined} recordings were left out, and params.yaml says data.on_quarantine: stop")
     return tuple(found)
+
+
+def _tags(run: Run, candidate: Checkpoint) -> dict[str, str]:
+    """What the registered version says of itself besides its verdict."""
+    assert run.evaluation is not None
+    return {
+        **run.lineage.tags(),
+        "tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}",
+        "tenuto.backbone_licence": candidate.backbone_licence,
+    }
 
 
 def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from flows.deploy import Deployment
 from flows.servers import Servers
-from tenuto.records import AddResult, Outcome
+from tenuto.records import AddResult, Outcome, ValidationReport
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -137,6 +137,18 @@ def _quarantine_table(result: AddResult, most: int = 12) -> Table:
     if len(result.quarantined) > most:
         table.add_row(f"... and {len(result.quarantined) - most} more, in data/quarantine.parquet", "", "")
     return table
+
+
+def print_validation(report: ValidationReport) -> None:
+    """The expectations that are not met, with what a retrain would do about each, and how many are."""
+    missed = [finding for finding in report.findings if not finding.success]
+    for finding in missed:
+        mark = "[bold red]stop[/]" if finding.severity == "stop" else "[yellow]warn[/]"
+        out.print(f"{mark}  {escape(finding.expectation)}: {escape(finding.summary)}", highlight=False)
+        out.print(f"      -> {escape(finding.action)}", highlight=False)
+    out.print(f"{len(report.findings) - len(missed)} of {len(report.findings)} expectations met", highlight=False)
+    if report.data_docs:
+        out.print(f"details {escape(shown(report.data_docs))}", highlight=False)
 
 
 def print_outcome(outcome: Outcome) -> None:
