@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test install install-dev
 
 demo: install
-	$(BIN)/tenuto demo
+	$(BIN)/tenuto retrain
 
 test: install-dev
 	$(BIN)/python -m pytest

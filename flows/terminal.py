@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -166,9 +167,14 @@ def print_outcome(outcome: Outcome) -> None:
     if outcome.report:
         out.print(f"report  {escape(shown(outcome.report))}", highlight=False)
     out.print(f"time    {outcome.seconds.get('total', 0):.0f} s", highlight=False)
-    out.print(
-        "pages   [cyan]tenuto report --open[/]; [cyan]tenuto up[/] starts the Prefect and MLflow pages", highlight=False
-    )
+    tenuto = escape(_program())
+    out.print(f"pages   [cyan]{tenuto} report --open[/] shows the report", highlight=False)
+    out.print(f"        [cyan]{tenuto} up[/] starts Prefect and MLflow and says where their pages are", highlight=False)
+
+
+def _program() -> str:
+    """How a person would call this command: by its path when the shell does not find it."""
+    return "tenuto" if shutil.which("tenuto") else shown(Path(sys.argv[0]).resolve())
 
 
 def shown(path: Path) -> str:
