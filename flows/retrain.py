@@ -2,97 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
-from flows import deploy, servers
-from flows.stages import Stages
+from flows import deploy
+from flows.job import Job, Run, describe
 from tasks import dataset, decide, evaluate, register, split, track, train, validate
 from tasks import report as reporting
 from tenuto import lineage, manifest, splits
-from tenuto.policy import Policy, load_policy
 from tenuto.records import (
     Checkpoint,
-    DatasetVersion,
     Evaluation,
-    FillComparison,
     Outcome,
     RegisteredModel,
     ValidationReport,
     Verdict,
 )
 from tenuto.report import ReportInputs
-from tenuto.settings import Params, digest, load_params, read_yaml
-from tenuto.validation import leakage, load_expectations
-from tenuto.workspace import Workspace
+from tenuto.settings import digest
+from tenuto.validation import leakage
 
 MOST_EVALUATIONS = 3  # a champion that moves during every one of them is a registry under somebody else's hands
-
-
-@dataclass(frozen=True)
-class Job:
-    """What was asked for: the workspace and its settings, read and checked before anything runs."""
-
-    workspace: Workspace
-    params: Params
-    policy: Policy
-    expectations: dict[str, Any]
-    tracking_uri: str
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    stage: Stages = field(default_factory=Stages)
-
-    @classmethod
-    def read(cls, root: Path, overrides: list[str]) -> Job:
-        """Raises SettingsError naming the file, the key and the value that cannot be used."""
-        workspace = Workspace(root)
-        params = load_params(workspace.params, overrides)
-        load_expectations(workspace.expectations)
-        return cls(
-            workspace,
-            params,
-            load_policy(workspace.promotion),
-            read_yaml(workspace.expectations),
-            servers.tracking_uri(workspace, params),
-        )
-
-
-@dataclass
-class Run:
-    """One run of a job on one dataset version, and what it has come to so far."""
-
-    job: Job
-    lineage: lineage.Lineage
-    id: str
-    clips: Path | None = None
-    champion: register.Champion | None = None
-    validation: ValidationReport | None = None
-    candidate: Checkpoint | None = None
-    fill: FillComparison | None = None
-    evaluation: Evaluation | None = None
-    model: RegisteredModel | None = None
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where the tables of this run lie; the same inputs share it, so that a killed run is taken up."""
-        return self.job.workspace.runs / self.lineage.inputs[:16]
-
-    def checkpoint(self, kind: str) -> Path:
-        """Where a training ends up, by everything that decides what it comes to."""
-        decisive = [
-            self.lineage.dataset.md5,
-            digest(self.job.params.model_copy(update={"tracking_uri": None})),
-            self.lineage.source_sha256,
-        ]
-        return self.job.workspace.checkpoints / f"{kind}-{_sha256(decisive)[:16]}"
 
 
 def _run_name() -> str:
@@ -121,7 +55,8 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
         try:
             return told(conclude(run, judge(run)))
         except BaseException as error:
-            killed = isinstance(error, KeyboardInterrupt)
+            # Ctrl-C, or Prefect's own signal to a worker's process
+            killed = not isinstance(error, Exception)
             track.finish.fn(job.tracking_uri, run.id, "KILLED" if killed else "FAILED")
             raise
 
@@ -231,6 +166,7 @@ def conclude(run: Run, verdict: Verdict) -> Outcome:
         page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
     seconds = job.stage.seconds
     track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
+    job.workspace.forget_old_trainings()
     return Outcome(
         verdict=verdict.verdict,
         reasons=verdict.reasons,
@@ -260,20 +196,6 @@ def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outc
         run={"mlflow": last.run_id, "prefect": made_from.prefect_run, "git": made_from.code.commit},
         report=next(iter(sorted(job.workspace.reports.glob("*.html"), reverse=True)), None),
         seconds=job.stage.seconds,
-    )
-
-
-def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
-    """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
-    source = lineage.source_sha256()
-    decisive = [version.md5, digest(job.params), digest(job.policy), digest(job.expectations), source]
-    return lineage.Lineage(
-        dataset=version,
-        code=lineage.code_version(job.workspace.root),
-        inputs=_sha256(decisive),
-        source_sha256=source,
-        environment=lineage.environment(),
-        prefect_run=runtime.flow_run.id,
     )
 
 
@@ -331,7 +253,3 @@ def _tags(run: Run, candidate: Checkpoint) -> dict[str, str]:
 def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:
     """Per model, with null for a champion that does not exist yet."""
     return {**dict.fromkeys(("candidate", "baseline", "champion")), **per_model} if per_model else {}
-
-
-def _sha256(parts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -8,6 +8,7 @@ and nothing else.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,14 @@ class Workspace:
     def runs(self) -> Path:
         """The tables of each run, one folder per hash of its inputs."""
         return self.state / "runs"
+
+    def forget_old_trainings(self, keep: int = 6) -> None:
+        """Removes all but the `keep` newest checkpoints, and all but so many runs' tables: what the registry holds
+        has been copied there, and the rest is only of use to a run that is taken up again."""
+        for kept in (self.checkpoints, self.runs):
+            folders = sorted(kept.glob("*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+            for folder in folders[keep:]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def latest_report(self) -> Path:
         """The page of the last run; WorkspaceError when nothing ran yet. Names begin with the time in UTC."""
