@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -37,6 +39,10 @@ class _Command(TyperGroup):
             _fail(str(error), 1)
         except KeyboardInterrupt:
             _fail("ended by Ctrl-C; nothing is half-done, and the next run takes up finished work", 130)
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # the parser's own
+                raise
+            _fail(f"{type(error).__name__}: {error}\n{_kept_traceback()}", 1)
 
 
 app = typer.Typer(
@@ -123,7 +129,9 @@ def data_check(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Say what `data add SOURCE` would do; without a SOURCE, how the dataset meets expectations.yaml. Changes nothing.
+    """Say what `data add SOURCE` would do; without a SOURCE, how the present dataset meets expectations.yaml.
+
+    Adds nothing and trains nothing.
 
     Examples: `tenuto data check`, `tenuto data check recordings/`
     """
@@ -132,9 +140,10 @@ def data_check(
 
     if source is None:
         with terminal.waiting("validating the dataset", quiet=json):
-            found = data.check_dataset(workspace, params)
-        terminal.print_json(found.model_dump(mode="json")) if json else terminal.print_validation(found)
-        raise typer.Exit(2 if found.stops else 0)
+            found, stops = data.check_dataset(workspace, params)
+        shape = {**found.model_dump(mode="json"), "stops": stops}
+        terminal.print_json(shape) if json else terminal.print_validation(found, stops)
+        raise typer.Exit(2 if stops else 0)
     with terminal.counting("reading recordings", quiet=json) as on_progress:
         result = data.check(workspace, params, source, pattern=pattern, on_progress=on_progress)
     terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result, dry_run=True)
@@ -285,6 +294,13 @@ def main() -> None:
     """Run the command line and exit the process with its code."""
     _quieten()
     app()
+
+
+def _kept_traceback() -> str:
+    """Where the traceback of an unforeseen error was written, in words."""
+    with NamedTemporaryFile("w", prefix="tenuto-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return f"This was not foreseen. The traceback is in {file.name}: please report it."
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -27,6 +27,7 @@ from tenuto.records import (
     FillComparison,
     RegisteredModel,
     ValidationReport,
+    Verdict,
 )
 from tenuto.settings import Params, digest, load_params, read_yaml
 from tenuto.validation import load_expectations
@@ -62,10 +63,9 @@ class Job:
     def training_inputs(self, version: DatasetVersion) -> list[str]:
         """Hashes of all that decides the weights: data, settings, code, and the backbone when it is a folder."""
         backbone = self.workspace.root / self.params.backbone
-        settings = self.params.model_copy(update={"tracking_uri": None})
         return [
             version.md5,
-            digest(settings),
+            digest(self.params.model_dump(mode="json", exclude={"tracking_uri", "name", "data", "evaluate"})),
             lineage.source_sha256(),
             checkpoint.sha256(backbone) if backbone.is_dir() else "",
         ]
@@ -95,14 +95,31 @@ class Run:
         """Where a training ends up, by everything that decides what it comes to; the policy is none of it."""
         return self.job.workspace.checkpoints / f"{kind}-{_sha256(self.job.training_inputs(self.lineage.dataset))[:16]}"
 
+    def stops(self) -> tuple[str, ...]:
+        """Why the run ends before training; empty when it does not."""
+        assert self.validation is not None
+        return stops(self.validation, self.lineage.dataset, self.job.params)
+
+    def not_evaluated(self, *reasons: str) -> Verdict:
+        """The verdict of a run that ends before anything is scored."""
+        return Verdict(verdict="not evaluated", reasons=reasons, rules=(), policy_sha256=digest(self.job.policy))
+
+
+def stops(report: ValidationReport, version: DatasetVersion, params: Params) -> tuple[str, ...]:
+    """Why a dataset version may not be trained on: expectations of severity stop, and what was left out."""
+    found = [f"{finding.expectation}: {finding.summary}" for finding in report.stops]
+    if version.quarantined and params.data.on_quarantine == "stop":
+        found.append(f"{version.quarantined} recordings were left out, and params.yaml says data.on_quarantine: stop")
+    return tuple(found)
+
 
 def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
     """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
-    decisive = [*job.training_inputs(version), digest(job.policy), digest(job.expectations)]
+    judged_by = [digest(job.params), digest(job.policy), digest(job.expectations)]
     return lineage.Lineage(
         dataset=version,
         code=lineage.code_version(job.workspace.root),
-        inputs=_sha256(decisive),
+        inputs=_sha256([*job.training_inputs(version), *judged_by]),
         source_sha256=lineage.source_sha256(),
         environment=lineage.environment(),
         prefect_run=runtime.flow_run.id,

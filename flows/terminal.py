@@ -24,7 +24,7 @@ from tenuto.records import AddResult, Outcome, ValidationReport
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
-STAGES = 10
+STAGES = 11
 """How many stages a full retrain reports."""
 
 STYLES = {
@@ -140,7 +140,7 @@ def _quarantine_table(result: AddResult, most: int = 12) -> Table:
     return table
 
 
-def print_validation(report: ValidationReport) -> None:
+def print_validation(report: ValidationReport, stops: tuple[str, ...]) -> None:
     """The expectations that are not met, with what a retrain would do about each, and how many are."""
     missed = [finding for finding in report.findings if not finding.success]
     for finding in missed:
@@ -150,6 +150,8 @@ def print_validation(report: ValidationReport) -> None:
     out.print(f"{len(report.findings) - len(missed)} of {len(report.findings)} expectations met", highlight=False)
     if report.data_docs:
         out.print(f"details {escape(shown(report.data_docs))}", highlight=False)
+    if stops:
+        out.print("[bold red]a retrain would stop here[/]: " + escape("; ".join(stops)), highlight=False)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -184,7 +186,7 @@ def shown(path: Path) -> str:
 
 
 def _model_table(outcome: Outcome) -> Table:
-    table = Table(title=f"on the same test clips of {outcome.dataset.clips:,} clips", title_justify="left")
+    table = Table(title=f"all on the same test clips; dataset of {outcome.dataset.clips:,} clips", title_justify="left")
     columns = ("macro_f1", "accuracy", "balanced_accuracy", "expected_calibration_error")
     table.add_column("model")
     for column in columns:

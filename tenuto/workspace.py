@@ -129,16 +129,16 @@ class Workspace:
         return pages[-1]
 
     @contextmanager
-    def exclusive(self, doing: str) -> Iterator[None]:
+    def exclusive(self, doing: str, *, wait_seconds: float = 0) -> Iterator[None]:
         """Holds the workspace for one writer; the operating system lets go when the process dies.
 
-        Raises WorkspaceError at once, naming who holds it, when another process does.
+        Raises WorkspaceError, naming who holds it, when another process still does after `wait_seconds`.
         """
         self.state.mkdir(exist_ok=True)
         holder = self.state / "lock.txt"
         lock = FileLock(self.state / "lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait_seconds)
         except Timeout:
             who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
             raise WorkspaceError(f"{self.root} is in use by {who}; wait for it, or end it with Ctrl-C there.") from None
