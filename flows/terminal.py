@@ -125,7 +125,7 @@ def print_add_result(result: AddResult, *, dry_run: bool = False) -> None:
         out.print(_quarantine_table(result))
     if not dry_run:
         out.print(f"dataset version {result.md5}", highlight=False)
-        out.print("next: [cyan]git add data.dvc && git commit[/], then [cyan]tenuto retrain[/]", highlight=False)
+        out.print("next: [cyan]git add . && git commit[/], then [cyan]tenuto retrain[/]", highlight=False)
 
 
 def _quarantine_table(result: AddResult, most: int = 12) -> Table:
@@ -171,7 +171,7 @@ def print_outcome(outcome: Outcome) -> None:
     out.print(f"time    {outcome.seconds.get('total', 0):.0f} s", highlight=False)
     tenuto = escape(_program())
     out.print(f"pages   [cyan]{tenuto} report --open[/] shows the report", highlight=False)
-    out.print(f"        [cyan]{tenuto} up[/] starts Prefect and MLflow and says where their pages are", highlight=False)
+    out.print(f"        [cyan]{tenuto} up[/] says where Prefect's and MLflow's are, and starts them", highlight=False)
 
 
 def _program() -> str:
