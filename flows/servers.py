@@ -154,11 +154,11 @@ def _check_reachable(uri: str) -> None:
         )
     if parts.scheme not in ("http", "https"):
         return
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname, port), timeout=5).close()
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise ServerError(
             f"The MLflow server {parts.hostname}:{port} takes no connection ({error}); start it, or change "
