@@ -1,9 +1,12 @@
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import warnings
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -31,6 +34,15 @@ class Empty(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
+
+
+@pytest.fixture
+def _unclosed_sessions() -> Iterator[None]:
+    """DVC leaves its HTTP sessions to the garbage collector, which may come for them in any later test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def tone(hz: float) -> np.ndarray:
@@ -107,6 +119,8 @@ def test_fetch_names_remote_and_md5_when_the_remote_lacks_bytes(recorded: tuple[
         dataset.fetch.fn(root)
 
 
+@pytest.mark.usefixtures("_unclosed_sessions")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_remote_that_takes_no_connection_is_not_said_to_lack_the_bytes(
     recorded: tuple[Path, DatasetVersion],
 ) -> None:
@@ -118,6 +132,8 @@ def test_a_remote_that_takes_no_connection_is_not_said_to_lack_the_bytes(
         dataset.fetch.fn(root)
 
 
+@pytest.mark.usefixtures("_unclosed_sessions")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_http_remote_that_answers_may_lack_the_bytes(recorded: tuple[Path, DatasetVersion]) -> None:
     root, _ = recorded
     lose_local_bytes(root)
