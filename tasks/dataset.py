@@ -112,6 +112,15 @@ def initialise(root: Path) -> None:
     (root / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
     with (root / ".dvc" / ".gitignore").open("a", encoding="utf-8") as ignored:
         ignored.write("/remote\n")
+    _stage_again(root)
+
+
+def _stage_again(root: Path) -> None:
+    """What DVC staged when it made its files, as they are now: else a commit would hold a config without a remote."""
+    from scmrepo.git import Git
+
+    with Git(str(root), search_parent_directories=True) as git:
+        git.add([str(root / ".dvc" / "config"), str(root / ".dvc" / ".gitignore")])
 
 
 def _git_init(root: Path) -> None:

@@ -331,3 +331,9 @@ def test_a_fresh_clone_pulls_the_starter_set_with_nothing_in_its_home(project_ro
     version = dataset.fetch.fn(clone)
     assert version.clips == 1144
     assert version.md5 in (project_root / "data.dvc").read_text()
+
+
+def test_what_initialise_stages_is_what_lies_there(workspace: Path) -> None:
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        staged = subprocess.run(["git", "show", f":{name}"], cwd=workspace, capture_output=True, text=True, check=True)
+        assert staged.stdout == (workspace / name).read_text()
