@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -21,9 +24,11 @@ from typer.core import TyperGroup
 
 from flows import terminal
 from tenuto import __version__
-from tenuto.errors import ServerError, TenutoError
+from tenuto.errors import DatasetError, ServerError, TenutoError
+from tenuto.policy import load_policy
 from tenuto.records import Outcome
 from tenuto.settings import Params, load_params
+from tenuto.validation import load_expectations
 from tenuto.workspace import Workspace
 
 
@@ -37,6 +42,10 @@ class _Command(TyperGroup):
             _fail(str(error), 1)
         except KeyboardInterrupt:
             _fail("ended by Ctrl-C; nothing is half-done, and the next run takes up finished work", 130)
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # the parser's own
+                raise
+            _fail(f"{_in_words(error)}\n{_kept_traceback()}", 1)
 
 
 app = typer.Typer(
@@ -61,7 +70,7 @@ Source = Annotated[Path, typer.Argument(help="A folder (one sub-folder per class
 Pattern = Annotated[
     str | None,
     typer.Option(
-        "--pattern", help="What file names say, such as '{label}_{speaker}_{index}.wav'; other fields are groups."
+        "--pattern", help="What file names say, such as `'{label}_{speaker}_{index}.wav'`; other fields are groups."
     ),
 ]
 
@@ -94,9 +103,10 @@ def init(
     root = create(directory, name)
     if json:
         return terminal.print_json({"workspace": str(root)})
-    terminal.out.print(f"workspace {terminal.shown(root)}")
+    terminal.out.print(f"workspace {escape(terminal.shown(root))}", highlight=False)
     terminal.out.print(
-        f"next: [cyan]cd {terminal.shown(root)}[/], then [cyan]tenuto data add SOURCE[/]", highlight=False
+        f"next: [cyan]cd {escape(shlex.quote(terminal.shown(root)))}[/], then [cyan]tenuto data add SOURCE[/]",
+        highlight=False,
     )
     return None
 
@@ -123,7 +133,9 @@ def data_check(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Say what `data add SOURCE` would do; without a SOURCE, how the dataset meets expectations.yaml. Changes nothing.
+    """Say what `data add SOURCE` would do; without a SOURCE, how the present dataset meets expectations.yaml.
+
+    Adds nothing and trains nothing.
 
     Examples: `tenuto data check`, `tenuto data check recordings/`
     """
@@ -132,9 +144,10 @@ def data_check(
 
     if source is None:
         with terminal.waiting("validating the dataset", quiet=json):
-            found = data.check_dataset(workspace, params)
-        terminal.print_json(found.model_dump(mode="json")) if json else terminal.print_validation(found)
-        raise typer.Exit(2 if found.stops else 0)
+            found, stops = data.check_dataset(workspace, params)
+        shape = {**found.model_dump(mode="json"), "stops": stops}
+        terminal.print_json(shape) if json else terminal.print_validation(found, stops)
+        raise typer.Exit(2 if stops else 0)
     with terminal.counting("reading recordings", quiet=json) as on_progress:
         result = data.check(workspace, params, source, pattern=pattern, on_progress=on_progress)
     terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result, dry_run=True)
@@ -165,6 +178,7 @@ def retrain(
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
     workspace, _ = _prepare(set_)
+    _require_ready(workspace)
     # Prefect's embedded server does not make the folder of its own database
     workspace.prefect_home.mkdir(parents=True, exist_ok=True)
     with terminal.following("starting Prefect", quiet=json), _explained():
@@ -256,6 +270,14 @@ def deploy(
     terminal.print_json(result.model_dump(mode="json")) if json else terminal.print_deployment(result)
 
 
+def _require_ready(workspace: Workspace) -> None:
+    """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
+    load_policy(workspace.promotion)
+    load_expectations(workspace.expectations)
+    if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
+        raise DatasetError(f"{workspace.root} has no recordings yet; add some with `tenuto data add SOURCE`.")
+
+
 def _prepare(overrides: list[str] | None) -> tuple[Workspace, Params]:
     """The workspace and its settings, with the environment set before Prefect or MLflow is imported."""
     from flows import servers
@@ -269,10 +291,16 @@ def _prepare(overrides: list[str] | None) -> tuple[Workspace, Params]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns Prefect's failure to start its embedded server into a ServerError."""
+    """Turns Prefect's failure to reach or start its server into a ServerError."""
     try:
         yield
     except RuntimeError as error:
+        if "Failed to reach API" in str(error):
+            address = os.environ.get("PREFECT_API_URL")
+            raise ServerError(
+                f"The Prefect server at {address} does not answer; start it, or unset PREFECT_API_URL to use the "
+                "embedded one."
+            ) from error
         if "ephemeral Prefect API server" not in str(error):
             raise
         raise ServerError(
@@ -285,6 +313,20 @@ def main() -> None:
     """Run the command line and exit the process with its code."""
     _quieten()
     app()
+
+
+def _in_words(error: Exception) -> str:
+    """An error that the system or a library raised, in one line; those of files and disks name the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+def _kept_traceback() -> str:
+    """Where the traceback of an unforeseen error was written, in words."""
+    with NamedTemporaryFile("w", prefix="tenuto-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return f"The traceback is in {file.name}, in case this is Tenuto's mistake."
 
 
 def _fail(message: str, code: int) -> NoReturn:

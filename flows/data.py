@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks import dataset, validate
+from flows import servers
+from flows.job import stops
+from tasks import dataset, register, track, validate
 from tenuto import ingest, manifest, splits, starter
 from tenuto.errors import DatasetError
 from tenuto.records import AddResult, Quarantined, ValidationReport
@@ -56,16 +58,24 @@ def check(
     return AddResult(added=result.added, unchanged=result.unchanged, quarantined=result.quarantined, md5="")
 
 
-def check_dataset(workspace: Workspace, params: Params) -> ValidationReport:
-    """How the present dataset version meets expectations.yaml, as a retrain would find before training."""
-    version = dataset.fetch.fn(workspace.root)
-    clips = splits.assign(manifest.read(version.manifest_path), params.split)
-    with tempfile.TemporaryDirectory(prefix="tenuto-check-") as folder:
+def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationReport, tuple[str, ...]]:
+    """How the present dataset version meets expectations.yaml, as a retrain finds it, and why one would stop there."""
+    tracking_uri = servers.tracking_uri(workspace, params)
+    with workspace.exclusive("data check"), tempfile.TemporaryDirectory(prefix="tenuto-check-") as folder:
+        version = dataset.fetch.fn(workspace.root)
         table = Path(folder) / "clips.parquet"
-        clips.to_parquet(table, index=False)
-        return validate.validate.fn(
-            table, workspace.quarantine, workspace.expectations, None, None, workspace.data_docs
+        splits.assign(manifest.read(version.manifest_path), params.split).to_parquet(table, index=False)
+        champion = register.champion.fn(tracking_uri, params.name, workspace.cache)
+        report = validate.validate.fn(
+            table,
+            workspace.quarantine,
+            workspace.expectations,
+            track.last_trained_clips(tracking_uri, params.name, workspace.cache),
+            champion.clips_path if champion else None,
+            workspace.data_docs,
+            has_champion=champion is not None,
         )
+    return report, stops(report, version, params)
 
 
 def add_starter(workspace: Workspace, params: Params, *, on_progress: Progress | None = None) -> AddResult:

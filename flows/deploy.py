@@ -62,10 +62,12 @@ def deploy(
     """The deployment of the retrain flow, written to prefect.yaml and applied to the Prefect server.
 
     With `serve` nothing is written: this process schedules and runs the flow until it is interrupted. Raises
-    SettingsError for a cron line or time zone that cannot be read and ServerError when no Prefect server answers.
+    SettingsError for a cron line or time zone that cannot be read and for a deployment of this name that retrains
+    another workspace, and ServerError when no Prefect server answers.
     """
     _check_schedule(cron, timezone)
     server = _server()
+    _check_root(workspace, params)
     if serve:
         _serve(workspace, params, cron, timezone, entrypoint)
     else:
@@ -126,6 +128,30 @@ def _server() -> str:
     return address
 
 
+def _check_root(workspace: Workspace, params: Params) -> None:
+    """Raises SettingsError when the server has a deployment of this name for another workspace."""
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    name = f"{FLOW.rpartition('.')[2]}/{params.name}"
+    with get_client(sync_client=True) as client:
+        try:
+            root = client.read_deployment_by_name(name).parameters.get("root")
+        except ObjectNotFound:
+            return
+    if root and Path(root) != workspace.root:
+        raise SettingsError(
+            f"The deployment {name} retrains the workspace {root}, not {workspace.root}. Choose another `name` in "
+            f"{workspace.params}, or delete the deployment with `prefect deployment delete {shlex.quote(name)}`."
+        )
+
+
+def _job_environment(workspace: Workspace) -> dict[str, str]:
+    """What the worker's process gets: the settings of this command, and Tenuto's log lines in Prefect's."""
+    chosen = {name: value for name in ("MLFLOW_TRACKING_URI",) if (value := os.environ.get(name))}
+    return {**QUIET, "PREFECT_HOME": str(workspace.prefect_home), "PREFECT_LOGGING_EXTRA_LOGGERS": "tenuto", **chosen}
+
+
 def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> dict[str, Any]:
     """The deployment as prefect.yaml has it."""
     return {
@@ -140,7 +166,7 @@ def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         "concurrency_limit": dict(_ONE_AT_A_TIME),
         "work_pool": {
             "name": POOL,
-            "job_variables": {"env": {**QUIET, "PREFECT_HOME": str(workspace.prefect_home)}},
+            "job_variables": {"env": _job_environment(workspace)},
         },
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": str(workspace.root)}}],
     }

@@ -2,97 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field
+import logging
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
-from flows import deploy, servers
-from flows.stages import Stages
+from flows import deploy
+from flows.job import Job, Run, describe
 from tasks import dataset, decide, evaluate, register, split, track, train, validate
 from tasks import report as reporting
 from tenuto import lineage, manifest, splits
-from tenuto.policy import Policy, load_policy
+from tenuto.errors import TrainingError
 from tenuto.records import (
     Checkpoint,
-    DatasetVersion,
     Evaluation,
-    FillComparison,
     Outcome,
     RegisteredModel,
     ValidationReport,
     Verdict,
 )
 from tenuto.report import ReportInputs
-from tenuto.settings import Params, digest, load_params, read_yaml
-from tenuto.validation import leakage, load_expectations
-from tenuto.workspace import Workspace
+from tenuto.validation import leakage
 
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 600
 MOST_EVALUATIONS = 3  # a champion that moves during every one of them is a registry under somebody else's hands
-
-
-@dataclass(frozen=True)
-class Job:
-    """What was asked for: the workspace and its settings, read and checked before anything runs."""
-
-    workspace: Workspace
-    params: Params
-    policy: Policy
-    expectations: dict[str, Any]
-    tracking_uri: str
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    stage: Stages = field(default_factory=Stages)
-
-    @classmethod
-    def read(cls, root: Path, overrides: list[str]) -> Job:
-        """Raises SettingsError naming the file, the key and the value that cannot be used."""
-        workspace = Workspace(root)
-        params = load_params(workspace.params, overrides)
-        load_expectations(workspace.expectations)
-        return cls(
-            workspace,
-            params,
-            load_policy(workspace.promotion),
-            read_yaml(workspace.expectations),
-            servers.tracking_uri(workspace, params),
-        )
-
-
-@dataclass
-class Run:
-    """One run of a job on one dataset version, and what it has come to so far."""
-
-    job: Job
-    lineage: lineage.Lineage
-    id: str
-    clips: Path | None = None
-    champion: register.Champion | None = None
-    validation: ValidationReport | None = None
-    candidate: Checkpoint | None = None
-    fill: FillComparison | None = None
-    evaluation: Evaluation | None = None
-    model: RegisteredModel | None = None
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where the tables of this run lie; the same inputs share it, so that a killed run is taken up."""
-        return self.job.workspace.runs / self.lineage.inputs[:16]
-
-    def checkpoint(self, kind: str) -> Path:
-        """Where a training ends up, by everything that decides what it comes to."""
-        decisive = [
-            self.lineage.dataset.md5,
-            digest(self.job.params.model_copy(update={"tracking_uri": None})),
-            self.lineage.source_sha256,
-        ]
-        return self.job.workspace.checkpoints / f"{kind}-{_sha256(decisive)[:16]}"
 
 
 def _run_name() -> str:
@@ -110,7 +49,8 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
     if newer := deploy.superseded():
         return newer
     job = Job.read(Path(root), overrides or [])
-    with job.workspace.exclusive("retrain"):
+    # a scheduled run waits for a `data add` that is under way; a person is told at once
+    with job.workspace.exclusive("retrain", wait_seconds=BUSY_SECONDS if runtime.deployment.id else 0):
         with job.stage("fetch"):
             version = dataset.fetch(job.workspace.root)
             made_from = describe(job, version)
@@ -121,9 +61,18 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
         try:
             return told(conclude(run, judge(run)))
         except BaseException as error:
-            killed = isinstance(error, KeyboardInterrupt)
-            track.finish.fn(job.tracking_uri, run.id, "KILLED" if killed else "FAILED")
+            abandon(run, error)
             raise
+
+
+def abandon(run: Run, error: BaseException) -> None:
+    """Closes the MLflow run that `error` ended, which must not be hidden by what goes wrong here."""
+    # what is no Exception is Ctrl-C, or Prefect's own signal to a worker's process
+    status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+    try:
+        track.finish.fn(run.job.tracking_uri, run.id, status)
+    except Exception as second:
+        log.warning("MLflow run %s could not be closed: %s", run.id, second)
 
 
 def told(outcome: Outcome) -> State[Outcome]:
@@ -132,24 +81,39 @@ def told(outcome: Outcome) -> State[Outcome]:
 
 
 def judge(run: Run) -> Verdict:
-    """The verdict on a freshly trained candidate, which is registered when it says so."""
-    job, stage = run.job, run.job.stage
-    with stage("split"):
+    """The verdict on a freshly trained candidate; 'not evaluated' when the data do not allow one."""
+    try:
+        prepare(run)
+        if stops := run.stops():
+            return run.not_evaluated(*stops)
+        return decide_and_register(run, *train_models(run))
+    except TrainingError as error:
+        return run.not_evaluated(str(error))
+
+
+def prepare(run: Run) -> None:
+    """Splits the clips and validates them."""
+    job = run.job
+    with job.stage("split"):
         run.clips = split.split(run.lineage.dataset, job.params.split, run.folder)
-    with stage("find champion"):
+    with job.stage("find champion"):
         run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
-    with stage("validate"):
+    with job.stage("validate"):
         run.validation = check(run)
-    if stops := _stops(run):
-        return Verdict(verdict="not evaluated", reasons=stops, rules=(), policy_sha256=digest(job.policy))
+
+
+def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
+    """Candidate and from-scratch baseline, and what augmentation fill was worth."""
+    job = run.job
+    assert run.clips is not None
     inputs = (run.clips, job.workspace.data, job.params, job.workspace.cache)
-    with stage("train candidate"):
+    with job.stage("train candidate"):
         run.candidate = train.train_candidate(*inputs, run.checkpoint("candidate"))
-    with stage("train baseline"):
+    with job.stage("train baseline"):
         baseline = train.train_baseline(*inputs, run.checkpoint("baseline"))
-    with stage("compare fill"):
+    with job.stage("compare fill"):
         run.fill = train.compare_fill(*inputs)
-    return decide_and_register(run, run.candidate, baseline)
+    return run.candidate, baseline
 
 
 def check(run: Run) -> ValidationReport:
@@ -163,6 +127,7 @@ def check(run: Run) -> ValidationReport:
         track.last_trained_clips(job.tracking_uri, job.params.name, job.workspace.cache),
         run.champion.clips_path if run.champion else None,
         job.workspace.data_docs,
+        has_champion=run.champion is not None,
     )
 
 
@@ -189,9 +154,9 @@ def decide_and_register(run: Run, candidate: Checkpoint, baseline: Checkpoint) -
                 )
             return verdict
         except register.ChampionMovedError as error:
-            moved = str(error)
+            moved = error
             run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
-    return verdict.model_copy(update={"verdict": "not evaluated", "reasons": (moved,)})
+    raise moved
 
 
 def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
@@ -199,11 +164,11 @@ def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
     job = run.job
     assert run.clips is not None
     models = {"candidate": candidate.path, "baseline": baseline.path}
-    known: frozenset[str] = frozenset()
+    known: frozenset[str] | None = frozenset()
     if run.champion:
         models["champion"] = run.champion.checkpoint
-        if run.champion.clips_path:
-            known = leakage.contaminated(pd.read_parquet(run.clips), pd.read_parquet(run.champion.clips_path))
+        heard = run.champion.clips_path
+        known = leakage.contaminated(pd.read_parquet(run.clips), pd.read_parquet(heard)) if heard else None
     group = splits.group_name(manifest.read(run.lineage.dataset.manifest_path), job.params.split)
     return evaluate.evaluate(
         models, run.clips, job.workspace.data, job.params.evaluate, group, known, run.folder / "probabilities.parquet"
@@ -224,13 +189,13 @@ def conclude(run: Run, verdict: Verdict) -> Outcome:
                 checkpoint=run.candidate,
                 evaluation=run.evaluation,
                 fill=run.fill.recall if run.fill else {},
-                seconds=job.stage.seconds,
             ),
         )
         name = f"{job.started_at:%Y%m%dT%H%M%SZ}-{verdict.verdict.replace(' ', '-')}.html"
         page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
     seconds = job.stage.seconds
     track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
+    job.workspace.forget_old_trainings()
     return Outcome(
         verdict=verdict.verdict,
         reasons=verdict.reasons,
@@ -258,22 +223,8 @@ def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outc
         metrics=_metrics(last.metrics),
         dataset=made_from.dataset,
         run={"mlflow": last.run_id, "prefect": made_from.prefect_run, "git": made_from.code.commit},
-        report=next(iter(sorted(job.workspace.reports.glob("*.html"), reverse=True)), None),
+        report=Path(last.report) if last.report else None,
         seconds=job.stage.seconds,
-    )
-
-
-def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
-    """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
-    source = lineage.source_sha256()
-    decisive = [version.md5, digest(job.params), digest(job.policy), digest(job.expectations), source]
-    return lineage.Lineage(
-        dataset=version,
-        code=lineage.code_version(job.workspace.root),
-        inputs=_sha256(decisive),
-        source_sha256=source,
-        environment=lineage.environment(),
-        prefect_run=runtime.flow_run.id,
     )
 
 
@@ -308,16 +259,6 @@ def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
     )
 
 
-def _stops(run: Run) -> tuple[str, ...]:
-    """Why the run ends before training; empty when it does not."""
-    assert run.validation is not None
-    found = [f"{finding.expectation}: {finding.summary}" for finding in run.validation.stops]
-    quarantined = run.lineage.dataset.quarantined
-    if quarantined and run.job.params.data.on_quarantine == "stop":
-        found.append(f"{quarantined} recordings were left out, and params.yaml says data.on_quarantine: stop")
-    return tuple(found)
-
-
 def _tags(run: Run, candidate: Checkpoint) -> dict[str, str]:
     """What the registered version says of itself besides its verdict."""
     assert run.evaluation is not None
@@ -331,7 +272,3 @@ def _tags(run: Run, candidate: Checkpoint) -> dict[str, str]:
 def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:
     """Per model, with null for a champion that does not exist yet."""
     return {**dict.fromkeys(("candidate", "baseline", "champion")), **per_model} if per_model else {}
-
-
-def _sha256(parts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

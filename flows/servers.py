@@ -52,6 +52,9 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 """Servers that this very process started."""
 
 
+_TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+
+
 class Server(Record):
     """One server that `up` started."""
 
@@ -144,13 +147,18 @@ def answers(url: str) -> bool:
 
 def _check_reachable(uri: str) -> None:
     parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme.partition("+")[0] not in _TRACKING_SCHEMES or not (parts.hostname or parts.scheme == "sqlite"):
+        raise ServerError(
+            f"{uri!r} is no MLflow server; wanted an address such as http://host:5000, or a database such as "
+            "sqlite:///mlflow.db. Change MLFLOW_TRACKING_URI or `tracking_uri` in params.yaml."
+        )
+    if parts.scheme not in ("http", "https"):
         return
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname, port), timeout=5).close()
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise ServerError(
             f"The MLflow server {parts.hostname}:{port} takes no connection ({error}); start it, or change "

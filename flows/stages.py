@@ -19,12 +19,14 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Times the block as stage `name`; a stage that runs twice adds up."""
+        """Times the block as stage `name`, also when it fails; a stage that runs twice adds up."""
         log.info("%s", name)
         started = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - started
-        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         log.info("%-16s %6.1f s", name, seconds, extra={"stage_seconds": seconds})
 
     @property

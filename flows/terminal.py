@@ -24,7 +24,7 @@ from tenuto.records import AddResult, Outcome, ValidationReport
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
-STAGES = 10
+STAGES = 11
 """How many stages a full retrain reports."""
 
 STYLES = {
@@ -125,7 +125,7 @@ def print_add_result(result: AddResult, *, dry_run: bool = False) -> None:
         out.print(_quarantine_table(result))
     if not dry_run:
         out.print(f"dataset version {result.md5}", highlight=False)
-        out.print("next: [cyan]git add data.dvc && git commit[/], then [cyan]tenuto retrain[/]", highlight=False)
+        out.print("next: [cyan]git add . && git commit[/], then [cyan]tenuto retrain[/]", highlight=False)
 
 
 def _quarantine_table(result: AddResult, most: int = 12) -> Table:
@@ -140,7 +140,7 @@ def _quarantine_table(result: AddResult, most: int = 12) -> Table:
     return table
 
 
-def print_validation(report: ValidationReport) -> None:
+def print_validation(report: ValidationReport, stops: tuple[str, ...]) -> None:
     """The expectations that are not met, with what a retrain would do about each, and how many are."""
     missed = [finding for finding in report.findings if not finding.success]
     for finding in missed:
@@ -150,6 +150,8 @@ def print_validation(report: ValidationReport) -> None:
     out.print(f"{len(report.findings) - len(missed)} of {len(report.findings)} expectations met", highlight=False)
     if report.data_docs:
         out.print(f"details {escape(shown(report.data_docs))}", highlight=False)
+    if stops:
+        out.print("[bold red]a retrain would stop here[/]: " + escape("; ".join(stops)), highlight=False)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -169,7 +171,7 @@ def print_outcome(outcome: Outcome) -> None:
     out.print(f"time    {outcome.seconds.get('total', 0):.0f} s", highlight=False)
     tenuto = escape(_program())
     out.print(f"pages   [cyan]{tenuto} report --open[/] shows the report", highlight=False)
-    out.print(f"        [cyan]{tenuto} up[/] starts Prefect and MLflow and says where their pages are", highlight=False)
+    out.print(f"        [cyan]{tenuto} up[/] says where Prefect's and MLflow's are, and starts them", highlight=False)
 
 
 def _program() -> str:
@@ -184,7 +186,7 @@ def shown(path: Path) -> str:
 
 
 def _model_table(outcome: Outcome) -> Table:
-    table = Table(title=f"on the same test clips of {outcome.dataset.clips:,} clips", title_justify="left")
+    table = Table(title=f"all on the same test clips; dataset of {outcome.dataset.clips:,} clips", title_justify="left")
     columns = ("macro_f1", "accuracy", "balanced_accuracy", "expected_calibration_error")
     table.add_column("model")
     for column in columns:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tenuto import manifest
 from tenuto.errors import DatasetError, WorkspaceError
@@ -40,19 +41,29 @@ DVC_CONFIG = """\
 """A new workspace's `.dvc/config`."""
 
 
+class RemoteUnreadableError(DatasetError):
+    """The DVC remote did not answer, or failed while transferring, which may pass; missing bytes stay missing."""
+
+
 def _is_transfer_failure(_task: Any, _run: Any, state: Any) -> bool:
-    """True when a remote did not answer, which may pass; missing bytes stay missing."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(getattr(error, "__cause__", None), OSError)
+    return isinstance(state.result(raise_on_failure=False), RemoteUnreadableError)
 
 
-@task(name="fetch-data", retries=2, retry_delay_seconds=5, retry_condition_fn=_is_transfer_failure)
+@task(
+    name="fetch-data",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_transfer_failure,
+)
 def fetch(root: Path) -> DatasetVersion:
     """The dataset version that `data.dvc` names, its bytes in `data/`, pulled from the remote when they are not.
 
     An addition that was killed after it was complete and before `data.dvc` named it is recorded first. Raises
-    DatasetError when there are no recordings, when the remote lacks the bytes, and when `data/` holds files that
-    Tenuto did not put there and that pulling would remove.
+    DatasetError when there are no recordings, when the remote lacks the bytes or cannot be read (then its subclass
+    RemoteUnreadableError, after retries), and when `data/` holds files that Tenuto did not put there and that pulling
+    would remove.
     """
     workspace = Workspace(root)
     if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
@@ -71,7 +82,7 @@ def fetch(root: Path) -> DatasetVersion:
         return _version(workspace, output)
 
 
-@task(name="record-data")
+@task(name="record-data", cache_policy=NO_CACHE, persist_result=False)
 def record(root: Path, push: bool) -> DatasetVersion:
     """The new dataset version: `data/` hashed into `data.dvc` and, with `push`, sent to the default remote.
 
@@ -101,6 +112,15 @@ def initialise(root: Path) -> None:
     (root / ".dvc" / "config").write_text(DVC_CONFIG, encoding="utf-8")
     with (root / ".dvc" / ".gitignore").open("a", encoding="utf-8") as ignored:
         ignored.write("/remote\n")
+    _stage_again(root)
+
+
+def _stage_again(root: Path) -> None:
+    """What DVC staged when it made its files, as they are now: else a commit would hold a config without a remote."""
+    from scmrepo.git import Git
+
+    with Git(str(root), search_parent_directories=True) as git:
+        git.add([str(root / ".dvc" / "config"), str(root / ".dvc" / ".gitignore")])
 
 
 def _git_init(root: Path) -> None:
@@ -186,8 +206,6 @@ def _is_unrecorded_addition(repo: Repo, workspace: Workspace) -> bool:
 
 
 def _pull(repo: Repo, output: Output) -> None:
-    from dvc.exceptions import CheckoutError, DvcException, FileTransferError
-
     md5, target = output.hash_info.value, output.stage.path
     log.info("pulling dataset %s from %s", md5, _remote(repo))
     _require_no_strangers(Path(output.fs_path), md5)
@@ -195,14 +213,53 @@ def _pull(repo: Repo, output: Output) -> None:
         repo.fetch(targets=[target])
         # forced, since what a killed addition left in data/ is in no dataset version
         repo.checkout(targets=[target], force=True)
-    except (DvcException, OSError) as error:
-        lacks = isinstance(error, CheckoutError | FileTransferError)
+    except Exception as error:  # each kind of remote has its own
+        what = f"data.dvc names dataset {md5}, whose bytes are not here, and the DVC remote {_remote(repo)}"
+        if failure := _why_unreadable(repo, output, error):
+            raise RemoteUnreadableError(
+                f"{what} cannot be read ({_one_line(failure)}). Check the connection, or the address with "
+                "`dvc remote list`."
+            ) from error
         raise DatasetError(
-            f"data.dvc names dataset {md5}, whose bytes are not here, and the DVC remote {_remote(repo)} "
-            f"{'lacks them' if lacks else 'cannot be read'} ({' '.join(str(error).split())}). Run `dvc push` where "
-            "they were added, choose a remote that has them with `dvc remote default`, or go back to a data.dvc whose "
-            "bytes exist."
+            f"{what} lacks them ({_one_line(error)}). Run `dvc push` where they were added, choose a remote that has "
+            "them with `dvc remote default`, or go back to a data.dvc whose bytes exist."
         ) from error
+
+
+def _why_unreadable(repo: Repo, output: Output, error: Exception) -> Exception | None:
+    """What kept the remote from handing over the bytes; None when it answers that it lacks them.
+
+    The remote is asked, since `error` does not tell: DVC takes one that refuses connections for an empty one, and a
+    file that is not there for a failed transfer.
+    """
+    try:
+        return None if _is_lacking(repo, output) else error
+    except Exception as failure:
+        return failure
+
+
+def _is_lacking(repo: Repo, output: Output) -> bool:
+    from dvc.config import NoRemoteError
+    from dvc_data.hashfile.tree import Tree
+
+    try:
+        remote = repo.cloud.get_remote_odb(output.remote, hash_name=output.hash_name)
+        remote.fs.info(remote.oid_to_path(output.hash_info.value))
+    except NoRemoteError:
+        return True
+    except FileNotFoundError as absent:
+        # over HTTP a refused connection comes as one, too
+        cause = absent.__cause__
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
+            return True
+        raise cause from None
+    oids = {oid.value for _, _, oid in Tree.load(remote, output.hash_info)}
+    wanted = [oid for oid in oids if not repo.cache.local.exists(oid)]
+    return len(list(remote.oids_exist(wanted))) < len(wanted)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _require_no_strangers(data: Path, md5: str) -> None:

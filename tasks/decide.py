@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from tenuto import gate
 from tenuto.records import Evaluation, Verdict
 
 
-@task(name="decide")
+@task(name="decide", cache_policy=NO_CACHE, persist_result=False)
 def decide(policy: gate.Policy, evaluation: Evaluation) -> Verdict:
     """The verdict with a reason per rule, also kept as Prefect artifacts."""
     verdict = gate.judge(policy, evaluation)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tenuto.records import Evaluation
 from tenuto.settings import EvaluateSettings
@@ -13,19 +14,25 @@ from tenuto.settings import EvaluateSettings
 log = logging.getLogger(__name__)
 
 
-@task(name="evaluate", task_run_name="evaluate-{settings.resamples}-resamples")
+@task(
+    name="evaluate",
+    task_run_name="evaluate-{settings.resamples}-resamples",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def evaluate(
     models: dict[str, Path],
     clips: Path,
     data: Path,
     settings: EvaluateSettings,
     group: str | None,
-    contaminated: frozenset[str],
+    contaminated: frozenset[str] | None,
     output: Path,
 ) -> Evaluation:
     """The evaluation, its probabilities written under `output`.
 
-    `group` is the column whose values are resampled; `contaminated` names test clips that the champion trained on.
+    `group` is the column whose values are resampled; `contaminated` names test clips that the champion trained on,
+    None when what it trained on is unknown.
     """
     import pandas as pd
 

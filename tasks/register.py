@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from pydantic import ValidationError
 
+from tenuto import lineage
 from tenuto.errors import TenutoError
 from tenuto.processes import Process, is_abandoned, this_process
 from tenuto.records import Checkpoint, Record, RegisteredModel, Verdict
@@ -37,6 +39,7 @@ _PENDING = "tenuto.pending"
 _NO = "no"
 """The value of `tenuto.pending` at a logged model once it is registered."""
 _MODEL_ID = "tenuto.model_id"
+_CHECKPOINT = "tenuto.checkpoint_sha256"
 _RIVAL_SECONDS = 60.0
 _LONGEST_TAG = 4000
 _PYFUNC = Path(__file__).with_name("pyfunc_model.py")
@@ -69,7 +72,14 @@ class _Pending(Record):
     process: Process
 
 
-@task(name="find-champion", task_run_name="find-champion-of-{name}")
+@task(
+    name="find-champion",
+    task_run_name="find-champion-of-{name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=5,
+)
 def champion(tracking_uri: str, name: str, cache: Path) -> Champion | None:
     """The version of `name` with the alias @champion, its files copied under `cache`; None when there is none.
 
@@ -95,7 +105,7 @@ def champion(tracking_uri: str, name: str, cache: Path) -> Champion | None:
     )
 
 
-@task(name="register-model", task_run_name="register-{name}")
+@task(name="register-model", task_run_name="register-{name}", cache_policy=NO_CACHE, persist_result=False)
 def register(
     tracking_uri: str,
     name: str,
@@ -109,8 +119,9 @@ def register(
 
     `evaluated_against` is the version that was champion in the evaluation; ChampionMovedError is raised, and nothing
     is registered, when it no longer is. `tags` (lineage, licence of the backbone, figures) are set when the version is
-    created, with those of verdict and checkpoint. Any failure, Ctrl-C included, leaves the registry as before; a
-    verdict that registers nothing is a ValueError.
+    created, with those of verdict and checkpoint. A checkpoint that is there already, under the alias that the verdict
+    asks for, is not registered again: its version is returned as it is. Any failure, Ctrl-C included, leaves the
+    registry as before; a verdict that registers nothing is a ValueError.
     """
     if verdict.verdict not in ("promote", "register"):
         raise ValueError(f"a model with the verdict {verdict.verdict!r} is not registered")
@@ -118,6 +129,8 @@ def register(
     client = _client(tracking_uri)
     settle(client, name)
     before = _aliases(client, name)
+    if there := _registered_before(client, name, before, alias, checkpoint):
+        return _registered(name, there, before)
     if before.get(CHAMPION) != evaluated_against:
         raise ChampionMovedError(_moved(name, evaluated_against, before.get(CHAMPION)))
     pending = _Pending(alias=alias, aliases_before=before, process=this_process()).model_dump_json()
@@ -131,8 +144,7 @@ def register(
     except BaseException:
         _roll_back_own(client, name, model_id)
         raise
-    aliases = tuple(sorted(a for a, at in _aliases(client, name).items() if at == number))
-    return RegisteredModel(name=name, version=number, aliases=aliases)
+    return _registered(name, number, _aliases(client, name))
 
 
 def models(tracking_uri: str, name: str) -> list[dict[str, Any]]:
@@ -174,6 +186,24 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return {}
         raise
+
+
+def _registered(name: str, number: str, aliases: dict[str, str]) -> RegisteredModel:
+    pointing = tuple(sorted(alias for alias, at in aliases.items() if at == number))
+    return RegisteredModel(name=name, version=number, aliases=pointing)
+
+
+def _registered_before(
+    client: MlflowClient, name: str, aliases: dict[str, str], alias: Alias, checkpoint: Checkpoint
+) -> str | None:
+    """The version that an earlier run registered from this very checkpoint and that needs no change; else None.
+
+    What is champion already need not become challenger.
+    """
+    for number in (aliases.get(CHAMPION), aliases.get(alias)):
+        if number and client.get_model_version(name, number).tags.get(_CHECKPOINT) == checkpoint.sha256:
+            return number
+    return None
 
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
@@ -261,7 +291,7 @@ def _tags(checkpoint: Checkpoint, verdict: Verdict, evaluated_against: str | Non
         "tenuto.backbone": checkpoint.backbone,
         "tenuto.backbone_revision": checkpoint.backbone_revision,
         "tenuto.preprocessing": checkpoint.preprocessing,
-        "tenuto.checkpoint_sha256": checkpoint.sha256,
+        _CHECKPOINT: checkpoint.sha256,
     }
 
 
@@ -390,7 +420,7 @@ def _download_clips(client: MlflowClient, run_id: str | None, folder: Path) -> N
 
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            path = client.download_artifacts(run_id or "", "lineage/clips.parquet", scratch)
+            path = client.download_artifacts(run_id or "", lineage.CLIPS, scratch)
             Path(path).replace(folder / "clips.parquet")
     except (MlflowException, OSError):
         log.warning("run %s of the champion has no clips table; what it trained on is unknown", run_id)

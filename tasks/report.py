@@ -6,11 +6,12 @@ from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_link_artifact
+from prefect.cache_policies import NO_CACHE
 
 from tenuto import report as pages
 
 
-@task(name="report", task_run_name="report-{inputs.verdict.verdict}")
+@task(name="report", task_run_name="report-{inputs.verdict.verdict}", cache_policy=NO_CACHE, persist_result=False)
 def report(inputs: pages.ReportInputs, path: Path) -> Path:
     """The page at `path`, also a link artifact of the flow run."""
     page = pages.write_report(inputs, path)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 from prefect import task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from tenuto import manifest, splits
 from tenuto.records import DatasetVersion
 from tenuto.settings import SplitSettings
 
 
-@task(name="split", task_run_name="split-{dataset.clips}-clips")
+@task(name="split", task_run_name="split-{dataset.clips}-clips", cache_policy=NO_CACHE, persist_result=False)
 def split(dataset: DatasetVersion, settings: SplitSettings, folder: Path) -> Path:
     """The clips table (the manifest with each clip's split), written under `folder` as Parquet."""
     clips = splits.assign(manifest.read(dataset.manifest_path), settings)

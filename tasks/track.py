@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, Field, ValidationError
 
-from tenuto.lineage import Lineage
+from tenuto.lineage import CLIPS, Lineage
 from tenuto.processes import Process, is_abandoned, this_process
 from tenuto.records import Checkpoint, DatasetVersion, Evaluation, Record, RegisteredModel, ValidationReport, Verdict
 from tenuto.settings import Params
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 log = logging.getLogger(__name__)
 
-CLIPS = "lineage/clips.parquet"
-"""Where a run keeps its clips table: reference for drift, and what a champion is known to have trained on."""
-
 _PROCESS = "tenuto.process"
+_REPORT = "tenuto.report"
+_BOUNDS = ("macro_f1_low", "macro_f1_high")
 _LONGEST_TAG = 4000
 _METRICS_PER_CALL = 900
 _PARAMS_PER_CALL = 100
@@ -51,6 +51,8 @@ class LastRun(Record):
     model: RegisteredModel | None
     metrics: dict[str, dict[str, float]]
     """Per model: macro_f1, accuracy ..."""
+    report: str | None
+    """Path of its page."""
 
 
 class Results(Record):
@@ -62,10 +64,9 @@ class Results(Record):
     checkpoint: Checkpoint | None = None
     evaluation: Evaluation | None = None
     fill: dict[str, dict[str, float]] = Field(default_factory=dict)
-    seconds: dict[str, float] = Field(default_factory=dict)
 
 
-@task(name="open-run", task_run_name="open-run-of-{name}")
+@task(name="open-run", task_run_name="open-run-of-{name}", cache_policy=NO_CACHE, persist_result=False)
 def start(tracking_uri: str, name: str, params: Params, lineage: Lineage) -> str:
     """The id of a new MLflow run of the experiment `name`, with parameters, dataset and lineage."""
     from mlflow.entities import Param
@@ -82,7 +83,7 @@ def start(tracking_uri: str, name: str, params: Params, lineage: Lineage) -> str
     return run_id
 
 
-@task(name="log-results")
+@task(name="log-results", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
 def log_results(tracking_uri: str, run_id: str, results: Results) -> None:
     """Figures as metrics; validation, evaluation, verdict, clips table and plots as artifacts of the run."""
     from mlflow.entities import RunTag
@@ -99,7 +100,7 @@ def log_results(tracking_uri: str, run_id: str, results: Results) -> None:
         client.log_artifacts(run_id, scratch)
 
 
-@task(name="close-run")
+@task(name="close-run", cache_policy=NO_CACHE, persist_result=False)
 def finish(
     tracking_uri: str,
     run_id: str,
@@ -113,6 +114,7 @@ def finish(
     if model:
         client.set_tag(run_id, "tenuto.model", model.model_dump_json())
     if report:
+        client.set_tag(run_id, _REPORT, str(report))
         client.log_artifact(run_id, str(report), "report")
     if seconds:
         client.log_batch(run_id, metrics=[_metric(f"seconds.{_key(stage)}", s) for stage, s in seconds.items()])
@@ -132,13 +134,8 @@ def last_run(tracking_uri: str, name: str) -> LastRun | None:
         reasons=tuple(tags.get("tenuto.reasons", "").splitlines()),
         model=RegisteredModel.model_validate_json(tags["tenuto.model"]) if "tenuto.model" in tags else None,
         metrics=_overall(run.data.metrics),
+        report=tags.get(_REPORT),
     )
-
-
-def last_inputs(tracking_uri: str, name: str) -> str | None:
-    """The hash of everything that decided the last finished run of `name`; None when there is none."""
-    last = last_run(tracking_uri, name)
-    return last.inputs if last else None
 
 
 def last_trained_clips(tracking_uri: str, name: str, cache: Path) -> Path | None:
@@ -235,8 +232,6 @@ def _figures(results: Results) -> Iterator[tuple[str, float]]:
     if results.checkpoint:
         yield "trainable_parameters", results.checkpoint.trainable_parameters
         yield "training_seconds", results.checkpoint.seconds
-    for stage, seconds in results.seconds.items():
-        yield f"seconds.{_key(stage)}", seconds
     for kind, row in results.fill.items():
         for what, value in row.items():
             yield f"fill.{_key(kind)}.{_key(what)}", value
@@ -248,8 +243,7 @@ def _evaluation_figures(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     for model, row in evaluation.metrics.items():
         yield from ((f"{model}.{_key(what)}", value) for what, value in row.items())
     for model, interval in evaluation.intervals.items():
-        yield f"{model}.macro_f1_low", interval.low
-        yield f"{model}.macro_f1_high", interval.high
+        yield from ((f"{model}.{bound}", at) for bound, at in zip(_BOUNDS, (interval.low, interval.high), strict=True))
     for model, levels in evaluation.noise.items():
         yield from ((f"{model}.noise.{_key(level)}.recall", recall) for level, recall in levels.items())
     for model, labels in evaluation.per_class.items():
@@ -329,10 +323,12 @@ def _newest(client: MlflowClient, name: str, condition: str) -> Run | None:
 
 
 def _overall(metrics: dict[str, float]) -> dict[str, dict[str, float]]:
+    """The figures of each model on all test clips, as the evaluation has them, without bounds of intervals."""
     found: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
         model, _, what = key.partition(".")
-        if model in ("candidate", "baseline", "champion", "majority") and "." not in what:
+        is_figure = "." not in what and what not in _BOUNDS
+        if is_figure and model in ("candidate", "baseline", "champion", "majority"):
             found.setdefault(model, {})[what] = value
     return found
 

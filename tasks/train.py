@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tenuto.records import Checkpoint, FillComparison
 from tenuto.settings import Params
@@ -13,7 +14,7 @@ from tenuto.settings import Params
 log = logging.getLogger(__name__)
 
 
-@task(name="train-candidate", task_run_name="fine-tune-{params.backbone}")
+@task(name="train-candidate", task_run_name="fine-tune-{params.backbone}", cache_policy=NO_CACHE, persist_result=False)
 def train_candidate(clips: Path, data: Path, params: Params, cache: Path, output: Path) -> Checkpoint:
     """The pre-trained backbone, probed and fine-tuned; a finished checkpoint at `output` is reused."""
     import pandas as pd
@@ -23,7 +24,12 @@ def train_candidate(clips: Path, data: Path, params: Params, cache: Path, output
     return finetune.train_candidate(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
 
 
-@task(name="train-baseline", task_run_name="train-{params.backbone}-from-scratch")
+@task(
+    name="train-baseline",
+    task_run_name="train-{params.backbone}-from-scratch",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def train_baseline(clips: Path, data: Path, params: Params, cache: Path, output: Path) -> Checkpoint:
     """The same architecture from random weights with the same budget."""
     import pandas as pd
@@ -33,7 +39,7 @@ def train_baseline(clips: Path, data: Path, params: Params, cache: Path, output:
     return finetune.train_baseline(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
 
 
-@task(name="compare-fill")
+@task(name="compare-fill", cache_policy=NO_CACHE, persist_result=False)
 def compare_fill(clips: Path, data: Path, params: Params, cache: Path) -> FillComparison:
     """Recall of rare classes and groups with and without augmentation fill, by linear probes."""
     import pandas as pd

@@ -9,11 +9,13 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenuto.errors import BackboneError
-from tenuto.preprocessing import Preprocessing
 from tenuto.records import Checkpoint
+
+if TYPE_CHECKING:
+    from tenuto.preprocessing import Preprocessing
 
 RECORD_NAME = "tenuto_checkpoint.json"
 

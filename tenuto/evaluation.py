@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 CANDIDATE, BASELINE, CHAMPION, MAJORITY = "candidate", "baseline", "champion", "majority"
 CLEAN = "clean"
+UNKNOWN_TRAINING = "what it trained on is unknown"
 BOOTSTRAP_SEED = 20_190_704
 """Intervals are drawn from this seed: the same answers always give the same interval."""
 
@@ -36,7 +37,7 @@ def evaluate(
     group: str | None,
     output: Path,
     *,
-    contaminated: frozenset[str] = frozenset(),
+    contaminated: frozenset[str] | None = frozenset(),
     majority: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -44,8 +45,9 @@ def evaluate(
 
     `group` names the resampling unit ('speaker'); without one, near-duplicate families are resampled. Test clips in
     `contaminated` were training clips of the champion: they are left out for every model, or the champion is when
-    nothing would remain. `majority` is the most frequent training label (default: the most frequent test label).
-    Probabilities are written to `output` as Parquet. `on_progress` is called with clips done and all clips.
+    nothing would remain, or when they are unknown (None). `majority` is the most frequent training label (default: the
+    most frequent test label). Probabilities are written to `output` as Parquet. `on_progress` is called with clips
+    done and all clips.
 
     Raises TrainingError when there is no test clip.
     """
@@ -75,10 +77,13 @@ def evaluate(
 
 
 def comparable(
-    clips: pd.DataFrame, has_champion: bool, contaminated: frozenset[str]
+    clips: pd.DataFrame, has_champion: bool, contaminated: frozenset[str] | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The clips on which all models can be compared, and the models that cannot be, with the reason as a clause."""
-    known = clips["clip_id"].isin(contaminated)
+    if has_champion and contaminated is None:
+        logger.warning("Not compared with the champion: %s.", UNKNOWN_TRAINING)
+        return clips, {CHAMPION: UNKNOWN_TRAINING}
+    known = clips["clip_id"].isin(contaminated or ())
     if not has_champion or not known.any():
         return clips, {}
     if known.all():

@@ -19,6 +19,9 @@ from pydantic import Field
 
 from tenuto.records import CodeVersion, DatasetVersion, Record
 
+CLIPS = "lineage/clips.parquet"
+"""Where a run keeps its clips table: reference for drift, and what a champion is known to have trained on."""
+
 _SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
 _SOURCE_SUFFIXES = frozenset({".py", ".j2", ".css", ".js", ".yaml", ".html"})
 

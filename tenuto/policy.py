@@ -5,6 +5,7 @@ Separate from `tenuto.gate`, which judges an evaluation by it: here is what may 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from pydantic import Field
 
 from tenuto.errors import SettingsError
 from tenuto.settings import Fraction, Section, read_yaml, validated
+
+logger = logging.getLogger(__name__)
 
 MetricName = Literal["macro_f1", "accuracy", "balanced_accuracy", "precision", "recall", "f1"]
 Opponent = Literal["baseline", "champion", "majority"]
@@ -63,19 +66,24 @@ class Policy(Section):
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in `path`.
+    """The policy in `path`; one without rules is allowed and logged as a warning.
 
     Raises SettingsError naming the rule, the key, the value and what is allowed.
     """
     values = read_yaml(path)
-    rules = values.pop("rules", None) or []
+    rules = values.pop("rules", None)
+    if rules is None:
+        rules = []
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise SettingsError(f"{path.name}: `rules` is no list of rules; each begins with `- name: ...`.")
     parsed = [validated(Rule, rule, f"{path.name}, rule {_called(i, rule)}") for i, rule in enumerate(rules)]
     names = [rule.name for rule in parsed]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f"{path.name}: rule {twice[0]!r} is there twice; names must differ.")
-    return validated(Policy, {**values, "rules": tuple(parsed)}, path.name)
+    policy = validated(Policy, {**values, "rules": tuple(parsed)}, path.name)
+    if not parsed:
+        logger.warning("%s has no rules: every candidate will be 'not evaluated'.", path.name)
+    return policy
 
 
 def _called(index: int, rule: dict[str, Any]) -> str:

@@ -117,9 +117,9 @@ class Interval(Record):
 class Evaluation(Record):
     """What the models of one run scored on the same test clips.
 
-    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, unit (what is
-    resampled: the clip's group, else its near-duplicate family), model (candidate, baseline, champion, majority),
-    predicted, and one column `p_<label>` per class, in [0, 1].
+    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, unit
+    (what is resampled: the clip's group, else its near-duplicate family), model (candidate, baseline, champion,
+    majority), predicted, and one column `p_<label>` per class, in [0, 1].
     """
 
     probabilities_path: Path

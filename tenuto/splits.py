@@ -69,7 +69,7 @@ def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
     if settings.group not in known:
         raise SettingsError(
             f"split.group = {settings.group!r}: the clips have no such group; "
-            f"known groups: {_listing(known)}. Use one of them, 'auto' or null."
+            f"known groups: {_quoted(known)}. Use one of them, 'auto' or null."
         )
     return settings.group
 
@@ -135,7 +135,7 @@ class _Division:
             logger.warning(
                 "Only %d %s values (%s) for %d empty splits: their clips are divided one by one, so the same %s is "
                 "heard in training and test, and the scores flatter the model.",
-                len(new), self._group, _listing(new), empty, self._group,
+                len(new), self._group, _quoted(new), empty, self._group,
             )  # fmt: skip
 
     def _unit(self, row: int) -> Unit:
@@ -159,11 +159,6 @@ def _targets(settings: SplitSettings) -> tuple[tuple[str, ...], np.ndarray]:
     if settings.hold_out:
         return ("train", "validation"), np.array([1 - settings.validation, settings.validation])
     train = 1 - settings.validation - settings.test
-    if train <= 0:
-        raise SettingsError(
-            f"split.validation = {settings.validation} and split.test = {settings.test} leave nothing to train on; "
-            "their sum must be below 1."
-        )
     return ("train", "validation", "test"), np.array([train, settings.validation, settings.test])
 
 
@@ -173,15 +168,13 @@ def _held_out(clips: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
     known = group_names(clips)
     for name, values in settings.hold_out.items():
         if name not in known:
-            raise SettingsError(
-                f"split.hold_out.{name}: the clips have no such group; known groups: {_listing(known)}."
-            )
+            raise SettingsError(f"split.hold_out.{name}: the clips have no such group; known groups: {_quoted(known)}.")
         column = clips[GROUP_PREFIX + name]
         for value in values:
             if value not in set(column.dropna()):
                 raise SettingsError(
                     f"split.hold_out.{name} = {value!r}: no clip has this {name}; "
-                    f"known: {_listing(column.dropna().unique())}."
+                    f"known: {_quoted(column.dropna().unique())}."
                 )
         held_out |= column.isin(values).to_numpy(dtype=bool)
     return held_out
@@ -228,9 +221,12 @@ def _require_every_split(clips: pd.DataFrame) -> None:
 
 
 def _too_few_classes(clips: pd.DataFrame, where: str = "") -> str:
+    if clips.empty:
+        return f"there are no clips{where}: add recordings of at least 2 classes."
+    whose = f"the only clip{where} has" if len(clips) == 1 else f"all {len(clips):,} clips{where} have"
     return (
-        f"{len(clips)} clips{where} have the classes {_listing(clips['label'].unique())}; "
-        "a classifier needs at least 2. Add recordings of another class."
+        f"{whose} the class {str(clips['label'].iloc[0])!r}; a classifier needs at least 2 classes: "
+        f"add recordings of another{', or hold out less by name' if where else ''}."
     )
 
 
@@ -240,6 +236,10 @@ def _group_values(clips: pd.DataFrame, group: str | None) -> np.ndarray:
         return np.full(len(clips), None, dtype=object)
     column = clips[GROUP_PREFIX + group]
     return np.array([str(value) if known else None for value, known in zip(column, column.notna(), strict=True)])
+
+
+def _quoted(names: Iterable[Hashable]) -> str:
+    return _listing(repr(str(name)) for name in names)
 
 
 def _listing(names: Iterable[Hashable]) -> str:

@@ -8,6 +8,7 @@ and nothing else.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,14 @@ class Workspace:
         """The tables of each run, one folder per hash of its inputs."""
         return self.state / "runs"
 
+    def forget_old_trainings(self, keep: int = 6) -> None:
+        """Removes all but the `keep` newest checkpoints, and all but so many runs' tables: what the registry holds
+        has been copied there, and the rest is only of use to a run that is taken up again."""
+        for kept in (self.checkpoints, self.runs):
+            folders = sorted(kept.glob("*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+            for folder in folders[keep:]:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def latest_report(self) -> Path:
         """The page of the last run; WorkspaceError when nothing ran yet. Names begin with the time in UTC."""
         pages = sorted(self.reports.glob("*.html"))
@@ -120,16 +129,16 @@ class Workspace:
         return pages[-1]
 
     @contextmanager
-    def exclusive(self, doing: str) -> Iterator[None]:
+    def exclusive(self, doing: str, *, wait_seconds: float = 0) -> Iterator[None]:
         """Holds the workspace for one writer; the operating system lets go when the process dies.
 
-        Raises WorkspaceError at once, naming who holds it, when another process does.
+        Raises WorkspaceError, naming who holds it, when another process still does after `wait_seconds`.
         """
         self.state.mkdir(exist_ok=True)
         holder = self.state / "lock.txt"
         lock = FileLock(self.state / "lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait_seconds)
         except Timeout:
             who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
             raise WorkspaceError(f"{self.root} is in use by {who}; wait for it, or end it with Ctrl-C there.") from None

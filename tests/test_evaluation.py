@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import evaluation
+from tenuto import evaluation, gate
 from tenuto.errors import TrainingError
 from tenuto.records import Evaluation
 from tenuto.settings import EvaluateSettings
@@ -118,6 +118,22 @@ def test_a_champion_that_trained_on_every_clip_is_not_scored(clips: pd.DataFrame
     assert found.unscored == {"champion": "the champion was trained on all 36 test clips"}
     assert "champion" not in found.metrics and found.left_out == ()
     assert found.intervals["candidate"].n == 36
+
+
+def test_a_champion_of_unknown_training_is_not_scored(clips: pd.DataFrame, tmp_path: Path) -> None:
+    found = run(clips, tmp_path, *MODELS, contaminated=None)
+    assert found.unscored == {"champion": "what it trained on is unknown"}
+    assert "champion" not in found.metrics and found.left_out == ()
+    assert run(clips, tmp_path, contaminated=None).unscored == {}
+
+
+def test_rules_against_a_champion_of_unknown_training_are_not_evaluated(clips: pd.DataFrame, tmp_path: Path) -> None:
+    rule = {"name": "no worse", "metric": "macro_f1", "versus": "champion", "not_worse_by": 0.1, "severity": "reject"}
+    verdict = gate.judge(
+        gate.Policy.model_validate({"rules": [rule]}), run(clips, tmp_path, *MODELS, contaminated=None)
+    )
+    assert verdict.verdict == "not evaluated"
+    assert verdict.reasons == ("no worse: what it trained on is unknown.",)
 
 
 def test_majority_is_the_training_sets(clips: pd.DataFrame, tmp_path: Path) -> None:

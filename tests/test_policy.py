@@ -33,8 +33,11 @@ def test_the_template_loads() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "rules: []", "rules:"])
-def test_no_rules_is_a_policy_without_rules(tmp_path: Path, text: str) -> None:
+def test_no_rules_is_a_policy_without_rules_and_a_warning(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     assert load_policy(written(tmp_path, text)) == Policy()
+    assert caplog.messages == ["promotion.yaml has no rules: every candidate will be 'not evaluated'."]
 
 
 @pytest.mark.parametrize("of", ["overall", "worst group", "worst group=speaker", "speaker=ann", "site=class=b"])
@@ -61,6 +64,8 @@ def test_slices_that_may_be_named(tmp_path: Path, of: str) -> None:
         (rule(of="class=seven", metric="accuracy"), r"metric 'accuracy' of a class"),
         (rule(min_clips=0), r"min_clips = 0 cannot be used"),
         (rule() + rule().removeprefix("rules:"), r"rule 'floor' is there twice"),
+        ("rules: {}", r"`rules` is no list of rules"),
+        (rule(min_clips="true"), r"min_clips = true cannot be used: wanted a number"),
         ("rules: {floor: 0.6}", r"`rules` is no list of rules"),
         ("rules: [floor]", r"`rules` is no list of rules"),
         ("rulez: []", r"unknown key 'rulez'; did you mean 'rules'"),
@@ -79,7 +84,7 @@ def test_a_rule_without_a_name_is_called_by_its_number(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_what_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="tenuto init"):
+    with pytest.raises(SettingsError, match=r"copy it from a new workspace \(`tenuto init DIR`\)"):
         load_policy(tmp_path / "promotion.yaml")
 
 

@@ -36,3 +36,14 @@ def test_a_second_writer_is_told_who_holds_the_workspace(tmp_path: Path) -> None
         raise AssertionError("entered twice")
     with workspace.exclusive("retrain"):
         pass
+
+
+def test_the_newest_trainings_are_kept(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for age, name in enumerate(("new", "recent", "old")):
+        folder = workspace.checkpoints / name
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text(name)
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    workspace.forget_old_trainings(keep=2)
+    assert {folder.name for folder in workspace.checkpoints.iterdir()} == {"new", "recent"}

@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tenuto import validation
 from tenuto.records import ValidationReport
 
 
-@task(name="validate", task_run_name="validate-against-{expectations_path.name}")
+@task(
+    name="validate",
+    task_run_name="validate-against-{expectations_path.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def validate(
     clips_path: Path,
     quarantine_path: Path,
@@ -18,15 +24,18 @@ def validate(
     reference_path: Path | None,
     champion_clips_path: Path | None,
     docs: Path,
+    *,
+    has_champion: bool = False,
 ) -> ValidationReport:
     """What every expectation found in a clips table, in the order of the file; Data Docs are built under `docs`.
 
     `reference_path` is the clips table of the version that was trained last, `champion_clips_path` that of the
-    champion; without them there is nothing to compare with. Raises SettingsError for a faulty expectations.yaml.
+    champion; without them there is nothing to compare with, which is a failure for the latter when `has_champion` says
+    that there is a champion. Raises SettingsError for a faulty expectations.yaml.
     """
     from tasks.validate import checkpoint
 
     suite = validation.load_expectations(expectations_path)
     others = {"quarantine": quarantine_path, "reference": reference_path, "champion": champion_clips_path}
     tables = {name: path for name, path in others.items() if path is not None and path.exists()}
-    return checkpoint.run(suite, clips_path, tables, docs, source=expectations_path.name)
+    return checkpoint.run(suite, clips_path, tables, docs, source=expectations_path.name, has_champion=has_champion)

@@ -42,17 +42,24 @@ SITE = "tenuto"
 
 
 def run(
-    suite: Expectations, clips_path: Path, tables: Mapping[str, Path], docs: Path, *, source: str
+    suite: Expectations,
+    clips_path: Path,
+    tables: Mapping[str, Path],
+    docs: Path,
+    *,
+    source: str,
+    has_champion: bool = False,
 ) -> ValidationReport:
     """The suite's findings in a clips table; `tables` are Parquet files: quarantine, reference, champion.
 
-    `source` is the file that the suite came from, for errors.
+    `source` is the file that the suite came from, for errors; `has_champion` says that there is a champion, with or
+    without a table.
     """
     clips = pd.read_parquet(clips_path)
     require_groups(suite, group_names(clips), source)
     with _quiet(), TemporaryDirectory(prefix="tenuto-docs-") as built:
         # the library empties the folder that it builds in, and earlier pages are to stay
-        results, page = _checked(suite, clips, tables, Path(built).resolve())
+        results, page = _checked(suite, clips, tables, has_champion, Path(built).resolve())
         pages.publish(Path(built), docs)
     by_place = {_place(result): result for result in results}
     findings = tuple(_finding(entry, by_place[place], len(clips)) for place, entry in enumerate(suite))
@@ -60,12 +67,12 @@ def run(
 
 
 def _checked(
-    suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], docs: Path
+    suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], has_champion: bool, docs: Path
 ) -> tuple[list[ExpectationValidationResult], Path]:
     """The checkpoint's results, and its page in the Data Docs, relative to `docs`."""
     context = _context(docs)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("clips")
-    expectations = [engine_expectation(entry, place, tables) for place, entry in enumerate(suite)]
+    expectations = [engine_expectation(entry, place, tables, has_champion) for place, entry in enumerate(suite)]
     definition = gx.ValidationDefinition(
         name=SUITE,
         data=asset.add_batch_definition_whole_dataframe("version"),

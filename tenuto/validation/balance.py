@@ -66,17 +66,17 @@ class ClipsPerClass(TableExpectation):
         counts = {split: _clips_per_class(tables, split) for split in USED_SPLITS}
         wanted = {"train": self.train, "validation": self.validation, "test": self.test}
         few = [
-            (label, f"'{label}' has {clips:,} in {split} ({wanted[split]:,} wanted)")
+            (str(label), split, f"'{label}' has {clips:,} in {split} ({wanted[split]:,} wanted)")
             for split in USED_SPLITS
             for label, clips in counts[split].items()
             if clips < wanted[split]
         ]
         if few:
-            summary = f"too few clips of a class: {sentence_list(text for _, text in few)}"
+            summary = f"too few clips of a class: {sentence_list(text for *_, text in few)}; {_remedy(few)}"
         else:
             least = ", ".join(f"{counts[split].min():,} in {split}" for split in USED_SPLITS)
             summary = f"the smallest class has {least}"
-        groups = tuple(dict.fromkeys(f"label={label}" for label, _ in few))
+        groups = tuple(dict.fromkeys(f"label={label}" for label, *_ in few))
         observed = {split: counts[split].to_dict() for split in USED_SPLITS}
         return Outcome(not few, summary, groups=groups, observed=observed)
 
@@ -174,6 +174,13 @@ class LabelGroupAssociation(TableExpectation):
         if telling:
             summary = f"the label is associated with a group: {summary}"
         return Outcome(not telling, summary, groups=tuple(telling), observed={"cramers_v": values})
+
+
+def _remedy(few: list[tuple[str, str, str]]) -> str:
+    """What to do about classes that have too few clips in a split, given as (label, split, text)."""
+    labels = sentence_list(dict.fromkeys(f"'{label}'" for label, *_ in few))
+    shares = [f"split.{split}" for split in ("validation", "test") if split in {short for _, short, _ in few}]
+    return f"add recordings of {labels}" + (f", or raise {' and '.join(shares)}" if shares else "")
 
 
 def _labels(tables: Tables) -> list[str]:

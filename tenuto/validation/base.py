@@ -27,12 +27,14 @@ class Tables:
     """What there is to judge: the clips table, the recordings left out, and the clips tables to compare with.
 
     `reference` is that of the version that was trained last; without it and `champion` nothing is compared.
+    `has_champion` tells a champion whose table is gone from none at all.
     """
 
     clips: pd.DataFrame
     quarantine: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"reason": []}, dtype=str))
     reference: pd.DataFrame | None = None
     champion: pd.DataFrame | None = None
+    has_champion: bool = False
 
     @property
     def used(self) -> pd.DataFrame:

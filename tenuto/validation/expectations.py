@@ -114,7 +114,7 @@ def require_groups(expectations: Expectations, known: Iterable[str], source: str
             if name not in groups:
                 raise SettingsError(
                     f"{source}: {entry.name} names the group {name!r}, which the clips do not have; "
-                    f"known groups: {', '.join(groups) or 'none'}."
+                    f"known groups: {', '.join(map(repr, groups)) or 'none'}."
                 )
 
 
@@ -127,7 +127,7 @@ def _entry(entry: Any, where: str) -> Entry:
     lines = validated(_Lines, entry, where)
     kind = EXPECTATIONS.get(lines.name)
     if kind is None:
-        close = difflib.get_close_matches(lines.name, EXPECTATIONS, n=1)
+        close = difflib.get_close_matches(lines.name, EXPECTATIONS, n=1, cutoff=0.7)
         hint = f"did you mean {close[0]!r}?" if close else f"known names: {', '.join(EXPECTATIONS)}."
         raise SettingsError(f"{where}: unknown expectation {lines.name!r}; {hint}")
     expectation = validated(kind, lines.arguments, f"{where} ({lines.name})")

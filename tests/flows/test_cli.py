@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import cli, servers
+from tasks.register import ChampionMovedError
 from tenuto import audio
 from tenuto.workspace import Workspace
 from tests import chirps
@@ -180,6 +181,44 @@ def test_any_transformers_checkpoint_goes_the_same_way(
     outcome = shell.json(workspace, "retrain", *QUICK, "--set", f"backbone={backbone}", "--set", "name=tiny", code=None)
     assert outcome["trained"] and outcome["verdict"] in ("promote", "register", "reject", "inconclusive")
     assert set(outcome["metrics"]) == {"candidate", "baseline", "champion", "majority"}
+
+
+@pytest.mark.servers
+def test_a_report_that_fails_after_registration_does_not_register_the_model_twice(
+    shell: Shell, workspace: Path, first: dict[str, Any]
+) -> None:
+    named = (*QUICK, "--set", "name=twice")
+    with mock.patch("tenuto.report.write_report", side_effect=OSError("no space left on device")):
+        failed = shell.json(workspace, "retrain", *named, code=1)
+    assert "no space left on device" in failed["error"]
+    again = shell.json(workspace, "retrain", *named)
+    assert again["model"]["version"] == "1" and Path(again["report"]).is_file()
+    assert [row["version"] for row in shell.json(workspace, "models", "--set", "name=twice")["models"]] == ["1"]
+
+
+@pytest.mark.servers
+def test_a_champion_that_keeps_moving_fails_the_run_so_that_the_next_one_tries_again(
+    shell: Shell, workspace: Path, first: dict[str, Any]
+) -> None:
+    named = (*QUICK, "--set", "name=moving")
+    moved = ChampionMovedError("moving: the champion moved from version 1 to version 2")
+    with mock.patch("tasks.register._log_model", side_effect=moved):
+        failed = shell.json(workspace, "retrain", *named, code=1)
+    assert failed["error"].endswith("from version 1 to version 2")
+    assert shell.json(workspace, "retrain", *named)["trained"] is True
+
+
+@pytest.mark.servers
+def test_data_that_cannot_be_divided_ends_in_a_verdict(shell: Shell, recordings: Path, tmp_path: Path) -> None:
+    shell.json(tmp_path, "init", "one")
+    one_class = tmp_path / "only" / "up"
+    one_class.mkdir(parents=True)
+    for path in recordings.glob("up_*_0.wav"):
+        shutil.copy(path, one_class)
+    shell.json(tmp_path / "one", "data", "add", str(tmp_path / "only"))
+    outcome = shell.json(tmp_path / "one", "retrain", *QUICK, code=2)
+    assert (outcome["verdict"], outcome["trained"]) == ("not evaluated", False)
+    assert "up" in outcome["reasons"][0] and Path(outcome["report"]).is_file()
 
 
 @pytest.mark.servers

@@ -52,6 +52,16 @@ def test_prefect_yaml_names_flow_schedule_and_pool(tmp_path: Path) -> None:
     assert found["work_pool"]["name"] == "tenuto"
 
 
+def test_the_job_gets_the_chosen_store_and_shows_tenutos_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    unset = deploy._job_environment(Workspace(tmp_path))
+    assert "MLFLOW_TRACKING_URI" not in unset
+    assert unset["PREFECT_LOGGING_EXTRA_LOGGERS"] == "tenuto"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://models:5000")
+    entry = deploy._entry(Workspace(tmp_path), BELLS, "0 3 * * 1", "UTC", deploy.FLOW)
+    assert entry["work_pool"]["job_variables"]["env"] == {**unset, "MLFLOW_TRACKING_URI": "http://models:5000"}
+
+
 def test_other_deployments_and_comments_stay_and_the_own_one_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "prefect.yaml"
     path.write_text("# mine\nname: project\ndeployments:\n- name: other  # keep\n- name: bells\n  old: true\n")
@@ -134,6 +144,17 @@ def test_the_deployment_is_on_the_server(deployed: tuple[Workspace, deploy.Deplo
     assert found.concurrency_options.collision_strategy == "ENQUEUE"
     assert prefect.read_work_pool("tenuto").type == "process"
     assert f"PREFECT_API_URL={deployment.server}" in deployment.worker
+
+
+@pytest.mark.servers
+def test_a_deployment_of_another_workspace_is_not_taken_over(
+    deployed: tuple[Workspace, deploy.Deployment], prefect: Any, tmp_path: Path
+) -> None:
+    workspace, deployment = deployed
+    with pytest.raises(SettingsError, match=f"{workspace.root}, not {tmp_path}.*`name`.*deployment delete"):
+        deploy.deploy(Workspace(tmp_path), BELLS, NOT_SOON, "UTC")
+    assert prefect.read_deployment_by_name(deployment.name).parameters == {"root": str(workspace.root)}
+    assert not (tmp_path / "prefect.yaml").exists()
 
 
 @pytest.mark.servers

@@ -1,8 +1,13 @@
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import warnings
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,27 @@ from tenuto.settings import DataSettings
 
 # pygtrie inside dvc
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
+
+
+class Empty(BaseHTTPRequestHandler):
+    """A store that has nothing."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def _unclosed_sessions() -> Iterator[None]:
+    """DVC leaves its HTTP sessions to the garbage collector, which may come for them in any later test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def tone(hz: float) -> np.ndarray:
@@ -91,6 +117,64 @@ def test_fetch_names_remote_and_md5_when_the_remote_lacks_bytes(recorded: tuple[
     next(p for p in (root / ".dvc/remote/files/md5").rglob("*") if p.is_file() and p.suffix != ".dir").unlink()
     with pytest.raises(DatasetError, match=rf"dataset {version.md5}.*remote 'local' \(.*lacks them.*`dvc push`"):
         dataset.fetch.fn(root)
+
+
+@pytest.mark.usefixtures("_unclosed_sessions")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_remote_that_takes_no_connection_is_not_said_to_lack_the_bytes(
+    recorded: tuple[Path, DatasetVersion],
+) -> None:
+    root, version = recorded
+    lose_local_bytes(root)
+    config = root / ".dvc" / "config"
+    config.write_text(config.read_text().replace("url = remote", "url = http://127.0.0.1:9/bytes"))
+    with pytest.raises(dataset.RemoteUnreadableError, match=rf"{version.md5}.*cannot be read .*`dvc remote list`"):
+        dataset.fetch.fn(root)
+
+
+@pytest.mark.usefixtures("_unclosed_sessions")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_http_remote_that_answers_may_lack_the_bytes(recorded: tuple[Path, DatasetVersion]) -> None:
+    root, _ = recorded
+    lose_local_bytes(root)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = root / ".dvc" / "config"
+        config.write_text(config.read_text().replace("url = remote", f"url = http://127.0.0.1:{server.server_port}/x"))
+        with pytest.raises(DatasetError, match="lacks them"):
+            dataset.fetch.fn(root)
+        server.shutdown()
+
+
+def test_a_transfer_that_fails_is_no_lack_of_bytes(
+    recorded: tuple[Path, DatasetVersion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.exceptions import DownloadError
+    from dvc.repo import Repo
+
+    def fails(*_: object, **__: object) -> None:
+        raise DownloadError(3)
+
+    root, _ = recorded
+    lose_local_bytes(root)
+    monkeypatch.setattr(Repo, "fetch", fails)
+    with pytest.raises(dataset.RemoteUnreadableError, match=r"cannot be read \(3 files failed to download"):
+        dataset.fetch.fn(root)
+
+
+@pytest.mark.parametrize("missing", ["*.dir", "*[!r]"])
+def test_only_a_remote_that_cannot_be_read_is_tried_again(recorded: tuple[Path, DatasetVersion], missing: str) -> None:
+    from prefect.states import Failed
+
+    root, _ = recorded
+    lose_local_bytes(root)
+    next(path for path in (root / ".dvc/remote/files/md5").rglob(missing) if path.is_file()).unlink()
+    with pytest.raises(DatasetError, match="lacks them") as lacking:
+        dataset.fetch.fn(root)
+    retried = dataset.fetch.retry_condition_fn
+    assert retried is not None
+    assert not retried(dataset.fetch, None, Failed(data=lacking.value))
+    assert retried(dataset.fetch, None, Failed(data=dataset.RemoteUnreadableError("refused")))
 
 
 def test_fetch_without_a_default_remote_says_how_to_add_one(recorded: tuple[Path, DatasetVersion]) -> None:
@@ -247,3 +331,9 @@ def test_a_fresh_clone_pulls_the_starter_set_with_nothing_in_its_home(project_ro
     version = dataset.fetch.fn(clone)
     assert version.clips == 1144
     assert version.md5 in (project_root / "data.dvc").read_text()
+
+
+def test_what_initialise_stages_is_what_lies_there(workspace: Path) -> None:
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        staged = subprocess.run(["git", "show", f":{name}"], cwd=workspace, capture_output=True, text=True, check=True)
+        assert staged.stdout == (workspace / name).read_text()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -79,8 +80,10 @@ class Registry:
             "models": len(self.client.search_logged_models([experiment])),
         }
 
-    def register(self, verdict: Verdict, against: str | None, **tags: str) -> Any:
-        return register.register.fn(self.tracking_uri, "bells", self.run_id, self.checkpoint, verdict, against, tags)
+    def register(self, verdict: Verdict, against: str | None, sha256: str = "", **tags: str) -> Any:
+        """Registers the checkpoint as one of other weights each time, or as that of `sha256`."""
+        checkpoint = self.checkpoint.model_copy(update={"sha256": sha256 or uuid4().hex})
+        return register.register.fn(self.tracking_uri, "bells", self.run_id, checkpoint, verdict, against, tags)
 
     def champion(self, cache: Path) -> register.Champion | None:
         return register.champion.fn(self.tracking_uri, "bells", cache)
@@ -163,6 +166,23 @@ def test_a_held_model_is_challenger_and_the_champion_stays(settled: Registry) ->
     assert settled.state["aliases"] == {"champion": "2", "previous": "1", "challenger": "3"}
 
 
+def test_a_checkpoint_that_is_champion_is_not_promoted_again(settled: Registry) -> None:
+    promoted = settled.register(PROMOTE, "2", "c0ffee")
+    assert settled.state == AFTER
+    for verdict, against in ((PROMOTE, "3"), (PROMOTE, "2"), (HOLD, "3")):
+        assert settled.register(verdict, against, "c0ffee") == promoted
+        assert settled.state == AFTER
+
+
+def test_a_checkpoint_that_is_challenger_is_held_once_and_may_be_promoted(settled: Registry) -> None:
+    held = settled.register(HOLD, "2", "c0ffee")
+    before = settled.state
+    assert settled.register(HOLD, "2", "c0ffee") == held
+    assert settled.state == before
+    assert settled.register(PROMOTE, "2", "c0ffee").version == "4"
+    assert settled.state["aliases"] == {"champion": "4", "previous": "2", "challenger": "3"}
+
+
 def test_a_refused_model_is_not_registered(settled: Registry) -> None:
     refused = Verdict(verdict="reject", reasons=("worse",), rules=())
     with pytest.raises(ValueError, match="'reject'"):
@@ -171,7 +191,7 @@ def test_a_refused_model_is_not_registered(settled: Registry) -> None:
 
 
 def test_a_version_repeats_verdict_and_lineage(registry: Registry) -> None:
-    registry.register(PROMOTE, None, **{"tenuto.dataset_md5": "d41d8", "tenuto.macro_f1": "0.75"})
+    registry.register(PROMOTE, None, "c0ffee", **{"tenuto.dataset_md5": "d41d8", "tenuto.macro_f1": "0.75"})
     version = registry.client.get_model_version("bells", "1")
     assert version.description == "better\nfair"
     assert {name: version.tags[name] for name in version.tags if name != "tenuto.model_id"} == {

@@ -92,7 +92,6 @@ def results(tmp_path: Path) -> track.Results:
             noise={"candidate": {"10 dB": 0.625}},
             intervals={"candidate": Interval(value=0.75, low=0.5, high=0.875, n=8, groups=2)},
         ),
-        seconds={"train candidate": 12.5},
     )
 
 
@@ -119,7 +118,7 @@ def test_mlflow_can_read_the_dataset_source_back(tracking_uri: str) -> None:
 
 def test_figures_become_metrics_under_names_that_mlflow_takes(tracking_uri: str, results: track.Results) -> None:
     run_id = begin(tracking_uri)
-    conclude(tracking_uri, run_id, results)
+    conclude(tracking_uri, run_id, results, seconds={"train candidate": 12.5})
     assert client(tracking_uri).get_run(run_id).data.metrics == {
         "trainable_parameters": 12,
         "training_seconds": 1.5,
@@ -164,15 +163,17 @@ def test_artifacts_lie_beside_the_database(tracking_uri: str, tmp_path: Path) ->
 
 def test_a_model_without_runs_has_no_last_one(tracking_uri: str, tmp_path: Path) -> None:
     assert track.last_run(tracking_uri, "bells") is None
-    assert track.last_inputs(tracking_uri, "bells") is None
     assert track.last_trained_clips(tracking_uri, "bells", tmp_path) is None
 
 
-def test_the_last_run_is_the_newest_finished_one_with_a_verdict(tracking_uri: str, results: track.Results) -> None:
+def test_the_last_run_is_the_newest_finished_one_with_a_verdict(
+    tracking_uri: str, results: track.Results, tmp_path: Path
+) -> None:
     model = RegisteredModel(name="bells", version="3", aliases=("champion",))
     conclude(tracking_uri, begin(tracking_uri, "older"))
-    newest = begin(tracking_uri, "newest")
-    conclude(tracking_uri, newest, results, model=model)
+    newest, page = begin(tracking_uri, "newest"), tmp_path / "page.html"
+    page.write_text("<p>page</p>")
+    conclude(tracking_uri, newest, results, model=model, report=page)
     conclude(tracking_uri, begin(tracking_uri, "failed"), status="FAILED")
     begin(tracking_uri, "still running")
     assert track.last_run(tracking_uri, "bells") == track.LastRun(
@@ -181,12 +182,9 @@ def test_the_last_run_is_the_newest_finished_one_with_a_verdict(tracking_uri: st
         verdict="promote",
         reasons=("better", "fair"),
         model=model,
-        metrics={
-            "candidate": {"macro_f1": 0.75, "accuracy": 0.8, "macro_f1_low": 0.5, "macro_f1_high": 0.875},
-            "baseline": {"macro_f1": 0.5},
-        },
+        metrics={"candidate": {"macro_f1": 0.75, "accuracy": 0.8}, "baseline": {"macro_f1": 0.5}},
+        report=str(page),
     )
-    assert track.last_inputs(tracking_uri, "bells") == "newest"
     assert track.last_run(tracking_uri, "chimes") is None
 
 

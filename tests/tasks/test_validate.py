@@ -175,3 +175,13 @@ def test_a_group_that_the_clips_do_not_have_is_named(tmp_path):
     entries = suite(tmp_path, "{name: group_drift, arguments: {groups: [site]}}")
     with pytest.raises(SettingsError, match=r"expectations\.yaml: group_drift names the group 'site'.*: speaker\."):
         validate.fn(**paths, expectations_path=entries, docs=tmp_path / "docs")
+
+
+@pytest.mark.parametrize(("has_champion", "success"), [(True, False), (False, True)])
+def test_a_champion_without_clips_table_is_told_from_none(tmp_path, has_champion, success):
+    paths = dataset(tmp_path, clips_table([{}, {"split": "test"}]))
+    entries = suite(tmp_path, "{name: champion_contamination}")
+    report = validate.fn(**paths, expectations_path=entries, docs=tmp_path / "docs", has_champion=has_champion)
+    (finding,) = report.findings
+    assert finding.success is success
+    assert ("champion was trained on is unknown" in finding.summary) is has_champion

@@ -34,7 +34,12 @@ def test_too_few_clips_of_a_class_are_named_by_split():
     rows += counted({("a", "test"): 5, ("b", "test"): 4})
     outcome = balance.ClipsPerClass(train=10, validation=3, test=5).check(tables(rows))
     assert not outcome.success
-    assert outcome.summary == "too few clips of a class: 'b' has 9 in train (10 wanted), 'b' has 4 in test (5 wanted)"
+    assert outcome.summary == (
+        "too few clips of a class: 'b' has 9 in train (10 wanted), 'b' has 4 in test (5 wanted); "
+        "add recordings of 'b', or raise split.test"
+    )
+    in_train = balance.ClipsPerClass(train=10, validation=0, test=0).check(tables(rows))
+    assert in_train.summary.endswith("(10 wanted); add recordings of 'b'")
     assert outcome.groups == ("label=b",)
     met = balance.ClipsPerClass(train=9, validation=3, test=4).check(tables(rows))
     assert met.success

@@ -32,6 +32,12 @@ def test_arguments_may_be_left_out_and_the_severity_is_warn(write):
     assert entry.action == "rare classes are filled with augmented clips of their own (augment.fill)"
 
 
+def test_arguments_and_expectations_with_nothing_below_are_empty(write):
+    (entry,) = validation.load_expectations(write("expectations:\n  - name: class_imbalance\n    arguments:\n"))
+    assert entry.expectation == ClassImbalance()
+    assert validation.load_expectations(write("expectations:\n")) == ()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -53,7 +59,15 @@ def test_arguments_may_be_left_out_and_the_severity_is_warn(write):
         ("expectations: [{severity: warn}]", r"entry 1: 'name' is missing\."),
         ("expectations: [class_imbalance]", r"entry 1 holds 'class_imbalance', wanted name, severity and arguments\."),
         ("expectation: []", r"expectations\.yaml: unknown key 'expectation'; did you mean 'expectations'\?"),
-        ("expectations: {level: warn}", r"expectations\.yaml: expectations = "),
+        ("expectations: {level: warn}", r"expectations\.yaml: expectations = .*wanted a list, each item"),
+        (
+            "expectations: [{name: clips_per_class, arguments: {least: -1}}]",
+            r"unknown key 'least'; known here: test, train, validation\.",
+        ),
+        (
+            "expectations: [{name: clips_per_group, arguments: {groups: accent}}]",
+            r"groups = 'accent' cannot be used: wanted a list such as \[one, two\]\.",
+        ),
         ("expectations: [", r"expectations\.yaml is not valid YAML"),
     ],
 )
@@ -66,7 +80,7 @@ def test_a_group_that_the_clips_do_not_have_is_an_error(write):
     suite = validation.load_expectations(
         write("expectations: [{name: clips_per_group}, {name: group_leakage, arguments: {group: sight}}]")
     )
-    with pytest.raises(SettingsError, match=r"group_leakage names the group 'sight'.*known groups: accent, site\."):
+    with pytest.raises(SettingsError, match=r"group_leakage names the group 'sight'.*known groups: 'accent', 'site'\."):
         validation.require_groups(suite, ["site", "accent"], "expectations.yaml")
     validation.require_groups(suite, ["sight"], "expectations.yaml")
 

@@ -78,3 +78,9 @@ def test_without_a_champion_contamination_is_not_checked():
     outcome = leakage.ChampionContamination().check(tables([{"split": "test"}]))
     assert outcome.success
     assert outcome.summary == "not checked: there is no champion yet"
+
+
+def test_a_champion_without_clips_table_has_not_passed():
+    outcome = leakage.ChampionContamination().check(tables([{"split": "test"}], has_champion=True))
+    assert not outcome.success
+    assert outcome.summary == "what the champion was trained on is unknown: its run has no clips table"

@@ -1,0 +1,130 @@
+"""One retrain as it goes along: what was asked for, what it is made from, and what it has come to so far.
+
+Separate from `flows.retrain`, which says in what order things happen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from prefect import runtime
+
+from flows import servers
+from flows.stages import Stages
+from tasks import register
+from tenuto import checkpoint, lineage
+from tenuto.policy import Policy, load_policy
+from tenuto.records import (
+    Checkpoint,
+    DatasetVersion,
+    Evaluation,
+    FillComparison,
+    RegisteredModel,
+    ValidationReport,
+    Verdict,
+)
+from tenuto.settings import Params, digest, load_params, read_yaml
+from tenuto.validation import load_expectations
+from tenuto.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for: the workspace and its settings, read and checked before anything runs."""
+
+    workspace: Workspace
+    params: Params
+    policy: Policy
+    expectations: dict[str, Any]
+    tracking_uri: str
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    stage: Stages = field(default_factory=Stages)
+
+    @classmethod
+    def read(cls, root: Path, overrides: list[str]) -> Job:
+        """Raises SettingsError naming the file, the key and the value that cannot be used."""
+        workspace = Workspace(root)
+        params = load_params(workspace.params, overrides)
+        load_expectations(workspace.expectations)
+        return cls(
+            workspace,
+            params,
+            load_policy(workspace.promotion),
+            read_yaml(workspace.expectations),
+            servers.tracking_uri(workspace, params),
+        )
+
+    def training_inputs(self, version: DatasetVersion) -> list[str]:
+        """Hashes of all that decides the weights: data, settings, code, and the backbone when it is a folder."""
+        backbone = self.workspace.root / self.params.backbone
+        return [
+            version.md5,
+            digest(self.params.model_dump(mode="json", exclude={"tracking_uri", "name", "data", "evaluate"})),
+            lineage.source_sha256(),
+            checkpoint.sha256(backbone) if backbone.is_dir() else "",
+        ]
+
+
+@dataclass
+class Run:
+    """One run of a job on one dataset version, and what it has come to so far."""
+
+    job: Job
+    lineage: lineage.Lineage
+    id: str
+    clips: Path | None = None
+    champion: register.Champion | None = None
+    validation: ValidationReport | None = None
+    candidate: Checkpoint | None = None
+    fill: FillComparison | None = None
+    evaluation: Evaluation | None = None
+    model: RegisteredModel | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the tables of this run lie; the same inputs share it, so that a killed run is taken up."""
+        return self.job.workspace.runs / self.lineage.inputs[:16]
+
+    def checkpoint(self, kind: str) -> Path:
+        """Where a training ends up, by everything that decides what it comes to; the policy is none of it."""
+        return self.job.workspace.checkpoints / f"{kind}-{_sha256(self.job.training_inputs(self.lineage.dataset))[:16]}"
+
+    def stops(self) -> tuple[str, ...]:
+        """Why the run ends before training; empty when it does not."""
+        assert self.validation is not None
+        return stops(self.validation, self.lineage.dataset, self.job.params)
+
+    def not_evaluated(self, *reasons: str) -> Verdict:
+        """The verdict of a run that ends before anything is scored."""
+        return Verdict(verdict="not evaluated", reasons=reasons, rules=(), policy_sha256=digest(self.job.policy))
+
+
+def stops(report: ValidationReport, version: DatasetVersion, params: Params) -> tuple[str, ...]:
+    """Why a dataset version may not be trained on: expectations of severity stop, and what was left out."""
+    found = [f"{finding.expectation}: {finding.summary}" for finding in report.stops]
+    if version.quarantined and params.data.on_quarantine == "stop":
+        found.append(f"{version.quarantined} recordings were left out, and params.yaml says data.on_quarantine: stop")
+    return tuple(found)
+
+
+def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
+    """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
+    judged_by = [digest(job.params), digest(job.policy), digest(job.expectations)]
+    return lineage.Lineage(
+        dataset=version,
+        code=lineage.code_version(job.workspace.root),
+        inputs=_sha256([*job.training_inputs(version), *judged_by]),
+        source_sha256=lineage.source_sha256(),
+        environment=lineage.environment(),
+        prefect_run=runtime.flow_run.id,
+    )
+
+
+def _sha256(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
