@@ -149,7 +149,12 @@ def _check_root(workspace: Workspace, params: Params) -> None:
 def _job_environment(workspace: Workspace) -> dict[str, str]:
     """What the worker's process gets: the settings of this command, and Tenuto's log lines in Prefect's."""
     chosen = {name: value for name in ("MLFLOW_TRACKING_URI",) if (value := os.environ.get(name))}
-    return {**QUIET, "PREFECT_HOME": str(workspace.prefect_home), "PREFECT_LOGGING_EXTRA_LOGGERS": "tenuto", **chosen}
+    return {
+        **QUIET,
+        "PREFECT_HOME": str(workspace.prefect_home),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tenuto,tasks",
+        **chosen,
+    }
 
 
 def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> dict[str, Any]:

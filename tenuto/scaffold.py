@@ -19,7 +19,7 @@ TEMPLATES = {
 }
 """Template below `tenuto/templates/workspace/` to its place in a workspace."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _READS_AS_TEXT = re.compile(r"[A-Za-z]+[_-][A-Za-z0-9_-]*")
 
 
@@ -31,7 +31,7 @@ def create(folder: Path, name: str) -> tuple[Path, ...]:
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(
-            f"name {name!r}: wanted letters, digits, '.', '_' or '-', the first a letter or digit; "
+            f"name {name!r}: wanted at most 200 letters, digits, '.', '_' or '-', the first a letter or digit; "
             "pass another with --name."
         )
     _require_empty(folder)

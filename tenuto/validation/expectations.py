@@ -114,7 +114,7 @@ def require_groups(expectations: Expectations, known: Iterable[str], source: str
             if name not in groups:
                 raise SettingsError(
                     f"{source}: {entry.name} names the group {name!r}, which the clips do not have; "
-                    f"known groups: {', '.join(map(repr, groups)) or 'none'}."
+                    f"known groups: {', '.join(groups) or 'none'}."
                 )
 
 

@@ -56,7 +56,7 @@ def test_the_job_gets_the_chosen_store_and_shows_tenutos_log(tmp_path: Path, mon
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unset = deploy._job_environment(Workspace(tmp_path))
     assert "MLFLOW_TRACKING_URI" not in unset
-    assert unset["PREFECT_LOGGING_EXTRA_LOGGERS"] == "tenuto"
+    assert unset["PREFECT_LOGGING_EXTRA_LOGGERS"] == "tenuto,tasks"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://models:5000")
     entry = deploy._entry(Workspace(tmp_path), BELLS, "0 3 * * 1", "UTC", deploy.FLOW)
     assert entry["work_pool"]["job_variables"]["env"] == {**unset, "MLFLOW_TRACKING_URI": "http://models:5000"}

@@ -80,7 +80,7 @@ def test_a_group_that_the_clips_do_not_have_is_an_error(write):
     suite = validation.load_expectations(
         write("expectations: [{name: clips_per_group}, {name: group_leakage, arguments: {group: sight}}]")
     )
-    with pytest.raises(SettingsError, match=r"group_leakage names the group 'sight'.*known groups: 'accent', 'site'\."):
+    with pytest.raises(SettingsError, match=r"group_leakage names the group 'sight'.*known groups: accent, site\."):
         validation.require_groups(suite, ["site", "accent"], "expectations.yaml")
     validation.require_groups(suite, ["sight"], "expectations.yaml")
 
