@@ -68,13 +68,18 @@ def train_baseline(
     *,
     on_progress: Progress | None = None,
 ) -> Checkpoint:
-    """The same architecture from random weights with the same budget; arguments as for `train_candidate`."""
+    """The same architecture from random weights with the same budget; arguments as for `train_candidate`.
+
+    Where the candidate is a mere probe (no epochs), the baseline trains for one: untrained, it would be no opponent.
+    """
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)
     started = time.monotonic()
     setup = _set_up(clips, data, params)
     model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed)
     rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[setup.backbone.is_embedded]
+    epochs = max(params.finetune.epochs, 1)
+    params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": epochs})})
     scores, best = _train(model, setup.material, params, rate, output, on_progress)
     validation = {"macro_f1": scores.macro_f1, "log_loss": scores.log_loss}
     return _write(model, setup, output, started, origin=f"epoch {best} from random weights", validation=validation)

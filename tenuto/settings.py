@@ -188,7 +188,7 @@ class FinetuneSettings(Section):
     model_config = ConfigDict(allow_inf_nan=False)
 
     probe_c: float = Field(default=0.1, gt=0, description="inverse of the probe's L2 penalty")
-    epochs: float = Field(default=4.0, ge=0, description="0 keeps the linear probe as the candidate")
+    epochs: int = Field(default=4, ge=0, description="0 keeps the linear probe as the candidate")
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float | None = Field(
         default=None, gt=0, description="null: 5e-4 for speech-embedding, 3e-5 for other backbones"

@@ -48,6 +48,12 @@ def test_the_same_seed_gives_the_same_bytes(folder: Path, clips: pd.DataFrame) -
     assert weights("first", 5) == weights("second", 5)
 
 
+def test_no_epochs_still_train_a_baseline_for_one(folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"epochs": 0})
+    made = finetune.train_baseline(clips, folder / "data", settings, folder / "cache", folder / "opponent")
+    assert made.origin == "epoch 1 from random weights"
+
+
 def test_no_epochs_keep_the_probe(folder: Path, clips: pd.DataFrame) -> None:
     settings = params(finetune={"epochs": 0})
     made = finetune.train_candidate(clips, folder / "data", settings, folder / "cache", folder / "probe")
