@@ -265,6 +265,8 @@ def deploy(
     workspace, params = _prepare(None)
     from flows import deploy as deployment
 
+    if serve and not json:
+        terminal.err.print(f"running {escape(params.name)} by {cron!r} ({timezone}) until Ctrl-C", highlight=False)
     with terminal.waiting("deploying", quiet=json or serve):
         result = deployment.deploy(workspace, params, cron=cron, timezone=timezone, serve=serve)
     terminal.print_json(result.model_dump(mode="json")) if json else terminal.print_deployment(result)
