@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 import traceback
 import warnings
@@ -23,6 +24,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from flows import terminal
+from flows.stages import ctrl_c
 from tenuto import __version__
 from tenuto.errors import DatasetError, ServerError, TenutoError
 from tenuto.policy import load_policy
@@ -313,7 +315,7 @@ def _explained() -> Iterator[None]:
 
 def main() -> None:
     """Run the command line and exit the process with its code."""
-    _quieten()
+    _set_up_process()
     app()
 
 
@@ -338,13 +340,20 @@ def _fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _quieten() -> None:
-    """Library chatter stays off the terminal; `PREFECT_LOGGING_LEVEL=INFO` brings Prefect's back."""
+def _set_up_process() -> None:
+    """Ctrl-C is remembered, and library chatter stays off the terminal; PREFECT_LOGGING_LEVEL=INFO brings some back."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for a background job of a script
+        signal.signal(signal.SIGINT, _interrupt)
     warnings.simplefilter("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    ctrl_c.set()
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger("tenuto.stages")
+
+ctrl_c = threading.Event()
+"""Set when a person pressed Ctrl-C: libraries have been seen to swallow the KeyboardInterrupt."""
 
 
 class Stages:
@@ -19,7 +23,12 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Times the block as stage `name`, also when it fails; a stage that runs twice adds up."""
+        """Times the block as stage `name`, also when it fails; a stage that runs twice adds up.
+
+        Raises KeyboardInterrupt when Ctrl-C was pressed before.
+        """
+        if ctrl_c.is_set():
+            raise KeyboardInterrupt
         log.info("%s", name)
         started = time.perf_counter()
         try:

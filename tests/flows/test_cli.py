@@ -44,7 +44,14 @@ class Shell:
         environment = os.environ | {"PREFECT_API_URL": self.address, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "flows.cli", *arguments]
         return subprocess.Popen(
-            command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # tests that run in the background ignore Ctrl-C, and a child would inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, folder: Path, *arguments: str) -> tuple[int, str, str]:
@@ -57,7 +64,7 @@ class Shell:
             mock.patch.dict(os.environ, PREFECT_API_URL=self.address),
             mock.patch.object(sys, "argv", ["tenuto", *arguments]),
             temporary_settings({PREFECT_API_URL: self.address}),
-            mock.patch.object(cli, "_quieten"),  # or it would outlast the call
+            mock.patch.object(cli, "_set_up_process"),  # or it would outlast the call
             warnings.catch_warnings(action="ignore"),
             pytest.raises(SystemExit) as exit_,
         ):
@@ -158,8 +165,9 @@ def test_ctrl_c_leaves_the_registry_as_it_was_and_the_next_run_finishes(
     shell: Shell, workspace: Path, first: dict[str, Any]
 ) -> None:
     other = (*QUICK, "--set", "seed=5")
+    before = len(runs(workspace))
     process = shell.start(workspace, "retrain", *other)
-    wait_for(lambda: any((workspace / ".tenuto/checkpoints").glob("*.training")) or len(runs(workspace)) > 2)
+    wait_for(lambda: len(runs(workspace)) > before)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -167,7 +175,7 @@ def test_ctrl_c_leaves_the_registry_as_it_was_and_the_next_run_finishes(
     assert [row["version"] for row in shell.json(workspace, "models")["models"]] == ["1"]
     finished = shell.json(workspace, "retrain", *other)
     assert finished["trained"] and finished["model"]["version"] == "2"
-    assert sorted(run.info.status for run in runs(workspace)) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
+    assert [run.info.status for run in runs(workspace)][:2] == ["FINISHED", "KILLED"]
 
 
 @pytest.mark.parametrize(
