@@ -112,8 +112,9 @@ def _check_schedule(cron: str, timezone: str) -> None:
     try:
         CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ").rstrip(".")
         raise SettingsError(
-            f"--cron {cron!r} --timezone {timezone!r} is no schedule: {error.errors()[0]['msg']}. "
+            f"--cron {cron!r} --timezone {timezone!r} is no schedule: {reason}. "
             "Wanted five fields such as '0 3 * * 1' and a zone such as Europe/Berlin."
         ) from None
 
