@@ -24,12 +24,12 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from flows import terminal
+from flows.commands import Json, Set, audit, data, erase, gate, holdout, ledger, prepare, registry, reproduce
 from flows.stages import ctrl_c
 from tenuto import __version__
 from tenuto.errors import DatasetError, ServerError, TenutoError
 from tenuto.policy import load_policy
 from tenuto.records import Outcome
-from tenuto.settings import Params, load_params
 from tenuto.validation import load_expectations
 from tenuto.workspace import Workspace
 
@@ -60,21 +60,14 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Recordings: add them, check them, make the starter set.")
-app.add_typer(data_app, name="data")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one parameter of params.yaml for this run; repeatable."),
-]
-Source = Annotated[Path, typer.Argument(help="A folder (one sub-folder per class), or a CSV or Parquet table.")]
-Pattern = Annotated[
-    str | None,
-    typer.Option(
-        "--pattern", help="What file names say, such as `'{label}_{speaker}_{index}.wav'`; other fields are groups."
-    ),
-]
+app.add_typer(data.app, name="data")
+app.add_typer(registry.app)
+app.add_typer(audit.app)
+app.add_typer(erase.app)
+app.add_typer(reproduce.app)
+app.add_typer(gate.app, name="gate")
+app.add_typer(holdout.app, name="holdout")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _version(value: bool) -> None:
@@ -113,62 +106,6 @@ def init(
     return None
 
 
-@data_app.command("add")
-def data_add(source: Source, pattern: Pattern = None, set_: Set = None, json: Json = False) -> None:
-    """Add labelled recordings to the dataset and record the new version with DVC.
-
-    Examples: `tenuto data add recordings/`, `tenuto data add clips.csv`,
-    `tenuto data add wavs --pattern '{label}_{speaker}_{index}.wav'`
-    """
-    workspace, params = _prepare(set_)
-    from flows import data
-
-    with terminal.counting("reading recordings", quiet=json) as on_progress:
-        result = data.add(workspace, params, source, pattern=pattern, on_progress=on_progress)
-    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result)
-
-
-@data_app.command("check")
-def data_check(
-    source: Annotated[Path | None, typer.Argument(help="Recordings to check; none: the present dataset.")] = None,
-    pattern: Pattern = None,
-    set_: Set = None,
-    json: Json = False,
-) -> None:
-    """Say what `data add SOURCE` would do; without a SOURCE, how the present dataset meets expectations.yaml.
-
-    Adds nothing and trains nothing.
-
-    Examples: `tenuto data check`, `tenuto data check recordings/`
-    """
-    workspace, params = _prepare(set_)
-    from flows import data
-
-    if source is None:
-        with terminal.waiting("validating the dataset", quiet=json):
-            found, stops = data.check_dataset(workspace, params)
-        shape = {**found.model_dump(mode="json"), "stops": stops}
-        terminal.print_json(shape) if json else terminal.print_validation(found, stops)
-        raise typer.Exit(2 if stops else 0)
-    with terminal.counting("reading recordings", quiet=json) as on_progress:
-        result = data.check(workspace, params, source, pattern=pattern, on_progress=on_progress)
-    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result, dry_run=True)
-
-
-@data_app.command("starter")
-def data_starter(set_: Set = None, json: Json = False) -> None:
-    """Speak the starter set again with espeak-ng and add it (needs `pip install 'tenuto[starter]'`).
-
-    Example: `tenuto data starter`
-    """
-    workspace, params = _prepare(set_)
-    from flows import data
-
-    with terminal.counting("reading recordings", quiet=json) as on_progress:
-        result = data.add_starter(workspace, params, on_progress=on_progress)
-    terminal.print_json(terminal.add_result_json(result)) if json else terminal.print_add_result(result)
-
-
 @app.command()
 def retrain(
     set_: Set = None,
@@ -179,7 +116,7 @@ def retrain(
 
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
-    workspace, _ = _prepare(set_)
+    workspace, _ = prepare(set_)
     _require_ready(workspace)
     # Prefect's embedded server does not make the folder of its own database
     workspace.prefect_home.mkdir(parents=True, exist_ok=True)
@@ -208,20 +145,6 @@ def report(
         terminal.out.print(terminal.shown(page), highlight=False)
     if open_:
         typer.launch(page.as_uri())
-
-
-@app.command()
-def models(set_: Set = None, json: Json = False) -> None:
-    """List the registered versions with their aliases and verdicts.
-
-    Example: `tenuto models`
-    """
-    workspace, params = _prepare(set_)
-    from flows.registry import versions
-
-    with terminal.waiting("asking MLflow", quiet=json):
-        rows = versions(workspace, params)
-    terminal.print_json({"models": rows}) if json else terminal.print_models(rows, params.name)
 
 
 @app.command()
@@ -264,7 +187,7 @@ def deploy(
 
     Example: `tenuto deploy --cron '0 3 * * 1' --timezone Europe/Berlin`
     """
-    workspace, params = _prepare(None)
+    workspace, params = prepare(None)
     from flows import deploy as deployment
 
     if serve and not json:
@@ -280,17 +203,6 @@ def _require_ready(workspace: Workspace) -> None:
     load_expectations(workspace.expectations)
     if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
         raise DatasetError(f"{workspace.root} has no recordings yet; add some with `tenuto data add SOURCE`.")
-
-
-def _prepare(overrides: list[str] | None) -> tuple[Workspace, Params]:
-    """The workspace and its settings, with the environment set before Prefect or MLflow is imported."""
-    from flows import servers
-
-    workspace = Workspace.find()
-    params = load_params(workspace.params, overrides or ())
-    for name, value in servers.environment(workspace).items():
-        os.environ.setdefault(name, value)
-    return workspace, params
 
 
 @contextmanager

@@ -8,6 +8,8 @@ TenutoError                 what came, what was wanted, what to do; the command 
 |-- DatasetError            data.dvc, the manifest or the bytes they name
 |-- BackboneError           a backbone that cannot be loaded or does not fit the data
 |-- TrainingError           too few clips or classes to train or to evaluate
+|-- RegistryError           a version, alias or decision that is not there or cannot be changed that way
+|-- LedgerError             a record of decisions that was touched, or an alias moved behind its back
 `-- ServerError             a Prefect or MLflow server that does not answer
 """
 
@@ -47,6 +49,14 @@ class BackboneError(TenutoError):
 
 class TrainingError(TenutoError):
     """Too few clips or classes to train or to evaluate."""
+
+
+class RegistryError(TenutoError):
+    """A version, an alias or a decision that is not there, or cannot be changed in the way asked for."""
+
+
+class LedgerError(TenutoError):
+    """The record of decisions was touched, or an alias was moved behind its back."""
 
 
 class ServerError(TenutoError):

@@ -16,21 +16,22 @@ import pandas as pd
 from tenuto import statistics, wording
 from tenuto.evaluation import BOOTSTRAP_SEED, CANDIDATE, CHAMPION, read_answers
 from tenuto.policy import Policy, Rule, load_policy
-from tenuto.records import Evaluation, Interval, RuleResult, Verdict, VerdictName
+from tenuto.records import Evaluation, Interval, RuleOutcome, RuleResult, Verdict, VerdictName
 from tenuto.settings import digest
 from tenuto.slices import Slice, Slices, slices_of
 from tenuto.statistics import Answers
 
 __all__ = ["Policy", "Rule", "decide", "judge", "load_policy"]
 
-Outcome = Literal["pass", "fail", "inconclusive", "not evaluated", "not applicable"]
+Outcome = RuleOutcome
 
 _GRAVITY: dict[Outcome, int] = {
     "fail": 0,
     "not evaluated": 1,
-    "inconclusive": 2,
-    "pass": 3,
-    "not applicable": 4,
+    "insufficient n": 2,
+    "inconclusive": 3,
+    "pass": 4,
+    "not applicable": 5,
 }
 
 

@@ -57,9 +57,20 @@ class Rule(Section):
         return SettingsError(f"promotion.yaml: rule {self.name!r}: {problem}.")
 
 
+class WearSettings(Section):
+    """How often one test set may be asked whether a candidate beats the champion (`tenuto.wear`)."""
+
+    alpha: Fraction = Field(default=0.05, description="the chance of any false promotion in its whole life")
+    decisions: int = Field(default=52, ge=1, description="how many decisions it is planned for")
+
+
 class Policy(Section):
     """All rules, and how sure an interval must be."""
 
+    wear: WearSettings = WearSettings()
+    approval: Literal["automatic", "person"] = Field(
+        default="automatic", description="person: a candidate that passes waits for `tenuto approve`"
+    )
     confidence: Fraction = 0.95
     resamples: int = Field(default=2000, ge=100)
     rules: tuple[Rule, ...] = ()

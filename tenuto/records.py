@@ -12,8 +12,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["stop", "warn"]
-Split = Literal["train", "validation", "test", "aside"]
+Split = Literal["train", "validation", "test", "golden", "aside"]
+"""`golden` clips are watched and never decide; `aside` clips are used for nothing."""
 VerdictName = Literal["promote", "register", "reject", "inconclusive", "not evaluated"]
+RuleOutcome = Literal["pass", "fail", "inconclusive", "insufficient n", "not evaluated", "not applicable"]
 
 GROUP_PREFIX = "group_"
 """Manifest columns of this prefix are groups: `group_speaker`, `group_accent` ..."""
@@ -158,13 +160,26 @@ class RuleResult(Record):
     """How one promotion rule came out."""
 
     rule: str
-    outcome: Literal["pass", "fail", "inconclusive", "not evaluated", "not applicable"]
+    outcome: RuleOutcome
     severity: Literal["reject", "hold"]
     reason: str = Field(description="one sentence with the figures")
     observed: float | None = None
     low: float | None = None
     high: float | None = None
     threshold: float | None = None
+    p_value: float | None = Field(default=None, description="one-sided: of a lead over the champion by chance alone")
+    plain: str = Field(default="", description="the reason without the names of groups: what the ledger may keep")
+
+
+class Account(Record):
+    """What is left of one test set for showing that a candidate beats the champion (`tenuto.wear`)."""
+
+    holdout: str = Field(description="which test set: the generation in holdout.yaml, '1' before any rotation")
+    alpha: float = Field(description="the chance of any false promotion that the test set's whole life may take")
+    decisions: int = Field(description="how many decisions it was planned for")
+    used: int = Field(description="how many were taken")
+    level: float = Field(description="one-sided level of the next decision; 0 when the test set is worn out")
+    left: float = Field(description="share of the account that is left, in [0, 1]")
 
 
 class Verdict(Record):
@@ -174,6 +189,10 @@ class Verdict(Record):
     reasons: tuple[str, ...]
     rules: tuple[RuleResult, ...]
     policy_sha256: str = ""
+    account: Account | None = Field(default=None, description="as it was before this decision")
+    p_value: float | None = Field(
+        default=None, description="of the claim that the candidate beats the champion; None when it was not tested"
+    )
 
 
 class RegisteredModel(Record):

@@ -104,6 +104,36 @@ class Workspace:
         return self.state / "mlartifacts"
 
     @property
+    def ledger(self) -> Path:
+        """Every decision, one JSON line each, beside the registry (`tenuto.ledger`)."""
+        return self.state / "ledger.jsonl"
+
+    @property
+    def audit_index(self) -> Path:
+        """SQLite: which clips each run used; made again from the registry when it is deleted."""
+        return self.state / "audit.sqlite"
+
+    @property
+    def events(self) -> Path:
+        """OpenLineage events of every stage, one JSON line each."""
+        return self.state / "openlineage.jsonl"
+
+    @property
+    def holdout(self) -> Path:
+        """Which test set is in use and which clips are golden; kept in git, absent before the first rotation."""
+        return self.root / "holdout.yaml"
+
+    @property
+    def erasures(self) -> Path:
+        """Certificates of erasure and the list of identities that are refused from then on; kept in git."""
+        return self.root / "erasures"
+
+    @property
+    def model_card(self) -> Path:
+        """The template of the model card."""
+        return self.root / "mlflow" / "model-card.md.j2"
+
+    @property
     def servers(self) -> Path:
         """JSON with the addresses and process ids of servers started by `tenuto up`."""
         return self.state / "servers.json"
