@@ -1,13 +1,21 @@
-"""Real servers on loopback, started once for all tests that need them."""
+"""Real servers on loopback, and a workspace that has been retrained once, made once for all tests that need them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows import servers
+from tenuto import audio
 from tenuto.workspace import Workspace
+from tests import chirps
+from tests.flows.shell import QUICK, Shell
+from tests.recordings import speechlike
+
+BIRDS = ("ann", "ben", "cat", "dan", "eve", "fay", "gus")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +27,41 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, 
         yield workspace, servers.up(workspace)
     finally:
         servers.down(workspace)
+
+
+@pytest.fixture(scope="session")
+def shell(live: tuple[Workspace, servers.Servers]) -> Shell:
+    prefect = live[1].prefect
+    assert prefect is not None
+    return Shell(prefect.address)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings of three classes by seven speakers, as `label_speaker_index.wav`."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(1)
+    for label in chirps.SLOPES:
+        for speaker in BIRDS:
+            for index in range(2):
+                # the murmur tells two recordings of one chirp apart, or they would be near-duplicates
+                murmur = speechlike(int(rng.integers(1 << 30)), seconds=0.8)
+                wave = chirps.chirp(label, rng, seconds=0.8) + 0.5 * murmur
+                (folder / f"{label}_{speaker}_{index}.wav").write_bytes(audio.encode_wav(wave, chirps.RATE_HZ))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def retrained(shell: Shell, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose version 1 is @champion. It is shared: look, and change nothing.
+
+    The registry names absolute paths, so a copy of the folder would not be a second workspace.
+    """
+    parent = tmp_path_factory.mktemp("retrained")
+    shell.json(parent, "init", "chirps")
+    root = parent / "chirps"
+    shell.json(root, "data", "add", str(recordings), "--pattern", "{label}_{speaker}_{index}.wav")
+    policy = "rules:\n  - {name: good enough, metric: accuracy, at_least: 0.05, severity: reject}\n"
+    (root / "mlflow" / "promotion.yaml").write_text(policy)
+    assert shell.json(root, "retrain", *QUICK)["verdict"] == "promote"
+    return root
