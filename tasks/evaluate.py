@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @task(
     name="evaluate",
-    task_run_name="evaluate-{settings.resamples}-resamples",
+    task_run_name="evaluate-{split}-{settings.resamples}-resamples",
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -28,23 +29,24 @@ def evaluate(
     group: str | None,
     contaminated: frozenset[str] | None,
     output: Path,
+    split: Literal["test", "golden"] = "test",
 ) -> Evaluation:
     """The evaluation, its probabilities written under `output`.
 
     `group` is the column whose values are resampled; `contaminated` names test clips that the champion trained on,
-    None when what it trained on is unknown.
+    None when what it trained on is unknown. Golden clips are watched, not judged: they are heard without added noise.
     """
     import pandas as pd
 
     from tenuto import evaluation
 
     table = pd.read_parquet(clips)
-    test, trained = table[table["split"] == "test"], table[table["split"] == "train"]
+    heard, trained = table[table["split"] == split], table[table["split"] == "train"]
     return evaluation.evaluate(
         models,
-        test,
+        heard,
         data,
-        settings,
+        settings if split == "test" else settings.model_copy(update={"noise_snr_db": ()}),
         group,
         output,
         contaminated=contaminated,

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto import metrics, robustness, statistics
+from tenuto import acoustics, metrics, robustness, statistics
 from tenuto.errors import TrainingError
-from tenuto.records import GROUP_PREFIX, Evaluation, Interval
+from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation, Interval
 from tenuto.robustness import FloatArray, Model
 from tenuto.settings import EvaluateSettings
 from tenuto.statistics import Answers
@@ -120,7 +120,7 @@ def answer_table(
 ) -> pd.DataFrame:
     """One row per clip and model, models one after the other, as documented in `records.Evaluation`."""
     groups = [column for column in clips.columns if column.startswith(GROUP_PREFIX)]
-    base = clips[["clip_id", "label", *groups]].reset_index(drop=True)
+    base = pd.concat([clips[["clip_id", "label", *groups]], acoustics.bands(clips)], axis=1).reset_index(drop=True)
     base["unit"] = units(clips, group)
     return pd.concat([_answers_of(model, base, labels, p) for model, p in columns.items()], ignore_index=True)
 
@@ -163,13 +163,15 @@ def summarise(
     """All metrics and intervals that follow from the table of answers, which lies at `path`."""
     answers = read_answers(table, labels, unit)
     scores = {str(m): table.loc[table["model"] == m, _columns(labels)].to_numpy(float) for m in answers.predicted}
-    groups = _group_metrics(table, answers)
+    first = table.iloc[: len(answers.truth)]
+    groups = _parts(answers, {name: first[GROUP_PREFIX + name] for name in group_names(first)})
     return Evaluation(
         probabilities_path=path,
         labels=tuple(labels),
         metrics={model: metrics.overall(answers.truth, p) for model, p in scores.items()},
         per_class={m: metrics.per_class(answers.truth, said, labels) for m, said in answers.predicted.items()},
         per_group=groups,
+        per_slice=_parts(answers, {kind: first[SLICE_PREFIX + kind] for kind in acoustics.kinds(first)}),
         gaps={m: {name: metrics.gaps(found) for name, found in by.items()} for m, by in groups.items()},
         confusion={m: metrics.confusion(answers.truth, p, len(labels)) for m, p in answers.predicted.items()},
         intervals={model: _macro_f1(answers, model, None, settings) for model in answers.predicted},
@@ -182,14 +184,16 @@ def summarise(
     )
 
 
-def _group_metrics(table: pd.DataFrame, answers: Answers) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    first = table.iloc[: len(answers.truth)]
-    groups = [column for column in table.columns if column.startswith(GROUP_PREFIX) and first[column].notna().any()]
+def group_names(rows: pd.DataFrame) -> list[str]:
+    """The groups that any of the clips has, without their prefix."""
+    columns = [column for column in rows.columns if column.startswith(GROUP_PREFIX)]
+    return [column.removeprefix(GROUP_PREFIX) for column in columns if rows[column].notna().any()]
+
+
+def _parts(answers: Answers, columns: Mapping[str, pd.Series]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Per model, per column, per value: the metrics on the clips with that value."""
     return {
-        model: {
-            column.removeprefix(GROUP_PREFIX): metrics.per_group(answers.truth, predicted, first[column])
-            for column in groups
-        }
+        model: {name: metrics.per_group(answers.truth, predicted, values) for name, values in columns.items()}
         for model, predicted in answers.predicted.items()
     }
 

@@ -19,6 +19,8 @@ RuleOutcome = Literal["pass", "fail", "inconclusive", "insufficient n", "not eva
 
 GROUP_PREFIX = "group_"
 """Manifest columns of this prefix are groups: `group_speaker`, `group_accent` ..."""
+SLICE_PREFIX = "slice_"
+"""Columns of the table of answers with this prefix are acoustic bands (`tenuto.acoustics`): `slice_noise` ..."""
 
 
 class Record(BaseModel):
@@ -119,9 +121,10 @@ class Interval(Record):
 class Evaluation(Record):
     """What the models of one run scored on the same test clips.
 
-    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, unit
-    (what is resampled: the clip's group, else its near-duplicate family), model (candidate, baseline, champion,
-    majority), predicted, and one column `p_<label>` per class, in [0, 1].
+    `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, slice
+    columns (`slice_noise` ..., bands as text), unit (what is resampled: the clip's group, else its near-duplicate
+    family), model (candidate, baseline, champion, majority), predicted, and one column `p_<label>` per class, in
+    [0, 1].
     """
 
     probabilities_path: Path
@@ -134,6 +137,10 @@ class Evaluation(Record):
     )
     per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(
         description="per model, per group name, per group value: macro_f1, accuracy, recall, support"
+    )
+    per_slice: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(
+        default_factory=dict,
+        description="per model, per kind of acoustic slice, per band: as per_group; only kinds of several bands",
     )
     gaps: dict[str, dict[str, dict[str, float]]] = Field(
         description="per model, per group name: largest minus smallest, per metric"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import evaluation, gate
+from tenuto import acoustics, evaluation, gate
 from tenuto.errors import TrainingError
 from tenuto.records import Evaluation
 from tenuto.settings import EvaluateSettings
@@ -44,7 +44,9 @@ def test_every_model_answers_every_clip(clips: pd.DataFrame, tmp_path: Path) -> 
     table = pd.read_parquet(found.probabilities_path)
     columns = [f"p_{label}" for label in sorted(TONES_HZ)]
     assert list(table.columns) == [
-        *("clip_id", "label", "group_speaker", "group_site", "unit", "model", "predicted"),
+        *("clip_id", "label", "group_speaker", "group_site"),
+        *(f"slice_{kind}" for kind in acoustics.KINDS),
+        *("unit", "model", "predicted"),
         *columns,
     ]
     assert table.groupby("model").size().to_dict() == dict.fromkeys((*MODELS, "majority"), len(clips))
@@ -134,6 +136,25 @@ def test_rules_against_a_champion_of_unknown_training_are_not_evaluated(clips: p
     )
     assert verdict.verdict == "not evaluated"
     assert verdict.reasons == ("no worse: what it trained on is unknown.",)
+
+
+def test_acoustic_slices_are_scored_like_groups(clips: pd.DataFrame, tmp_path: Path) -> None:
+    clips["snr_db"] = [5.0 if label == "high" else 40.0 for label in clips["label"]]
+    clips["sample_rate_hz"] = 8000
+    found = run(clips, tmp_path)
+    assert list(found.per_slice["baseline"]) == ["noise"]  # the rate divides nothing
+    assert {band: (row["accuracy"], row["support"]) for band, row in found.per_slice["baseline"]["noise"].items()} == {
+        "under 10 dB": (0.0, 12.0),
+        "over 30 dB": (1.0, 24.0),
+    }
+    table = pd.read_parquet(found.probabilities_path)
+    assert set(table["slice_rate"]) == {"8 kHz"}
+    assert (table["slice_noise"] == "under 10 dB").sum() == 12 * 3  # for each of three models
+    assert table["slice_level"].isna().all()
+
+
+def test_clips_without_facts_have_no_slices(clips: pd.DataFrame, tmp_path: Path) -> None:
+    assert run(clips, tmp_path).per_slice == {"candidate": {}, "baseline": {}, "majority": {}}
 
 
 def test_majority_is_the_training_sets(clips: pd.DataFrame, tmp_path: Path) -> None:
