@@ -161,6 +161,10 @@ class Evaluation(Record):
     unscored: dict[str, str] = Field(
         default_factory=dict, description="models that could not be scored, and why, as a clause"
     )
+    latency: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="per model, on the machine of the run: p50_ms, p95_ms, real_time_factor, clips, size_mb",
+    )
 
 
 class RuleResult(Record):
