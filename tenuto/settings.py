@@ -215,6 +215,15 @@ class EvaluateSettings(Section):
     confidence: Fraction = 0.95
 
 
+class CardSettings(Section):
+    """What the model card says of use and data; what is left out is "not stated" there."""
+
+    intended_use: str | None = Field(default=None, description="what the model is for, and for whom")
+    limits: str | None = Field(default=None, description="what it must not be used for, and where it is known to fail")
+    data_licence: str | None = Field(default=None, description="the terms under which the recordings may be used")
+    contact: str | None = Field(default=None, description="whom to ask or to tell")
+
+
 class Params(Section):
     """One run's choices, as in params.yaml."""
 
@@ -234,6 +243,7 @@ class Params(Section):
     augment: AugmentSettings = AugmentSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    card: CardSettings = CardSettings()
     tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
 
 
