@@ -1,9 +1,9 @@
 """How sure a score or a difference of scores is, given which clips and speakers happened to be in the test set.
 
 A test set is a sample of speakers (or recordings, or sites) more than of clips: errors come in clumps, and an interval
-that forgets it is far too narrow. Whole units are therefore drawn again and again with replacement, the same draw for
-every model (paired), and the metric is computed anew each time. Every metric here is a function of three counts per
-class, so a draw is one multinomial vector and all draws together are one matrix product.
+that forgets it is far too narrow. For an interval whole units are drawn again and again with replacement, the same draw
+for every model (paired), and the metric is computed anew each time; a draw is one multinomial vector, and all draws
+together are one matrix product. For a p-value each unit is left out once.
 
 Separate from `tenuto.metrics`, which computes point values for people with scikit-learn and fairlearn: this module is
 its vectorised twin for resampling, and the tests hold the two against each other.
@@ -11,82 +11,52 @@ its vectorised twin for resampling, and the tests hold the two against each othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tenuto.errors import TrainingError
 from tenuto.records import Interval
+from tenuto.samples import MIN_UNITS, Sample, Term, resampled_by, sampled
+from tenuto.tallies import (
+    LOSSES,
+    METRICS,
+    Answers,
+    Counts,
+    FloatArray,
+    IntArray,
+    accuracy,
+    f1,
+    precision,
+    recall,
+    score,
+    tallies,
+)
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
-
-MIN_UNITS = 5
-"""With fewer units than this their spread cannot be estimated: clips are drawn within each unit instead."""
+__all__ = [
+    "LOSSES",
+    "METRICS",
+    "MIN_UNITS",
+    "Answers",
+    "Counts",
+    "Sample",
+    "Term",
+    "accuracy",
+    "f1",
+    "holm",
+    "interval",
+    "interval_of",
+    "p_greater",
+    "p_of",
+    "p_value",
+    "point",
+    "precision",
+    "recall",
+    "resampled_by",
+    "sampled",
+    "standard_error",
+]
 
 _CELLS_AT_ONCE = 4_000_000
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What several models said about the same clips.
-
-    `truth` and each of `predicted` are (n,) indices into `labels`; `units` are (n,) codes of what is resampled, called
-    `unit_name` ('speaker'; 'clip' when every clip stands for itself).
-    """
-
-    labels: tuple[str, ...]
-    truth: IntArray
-    predicted: Mapping[str, IntArray]
-    units: IntArray
-    unit_name: str = "clip"
-
-    def where(self, mask: NDArray[np.bool_]) -> Answers:
-        """The answers about the clips in `mask`, of shape (n,)."""
-        predicted = {model: codes[mask] for model, codes in self.predicted.items()}
-        return Answers(self.labels, self.truth[mask], predicted, self.units[mask], self.unit_name)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Per class, how many clips were it, were called it, and both: arrays (..., classes)."""
-
-    support: FloatArray
-    called: FloatArray
-    right: FloatArray
-
-
-def accuracy(counts: Counts) -> FloatArray:
-    """Share of clips called right, over all classes."""
-    return _ratio(counts.right.sum(axis=-1), counts.support.sum(axis=-1))
-
-
-def precision(counts: Counts) -> FloatArray:
-    """Mean over the classes that occur of right / called; 0 for a class that was never called."""
-    return _mean_over_occurring(counts, counts.right / np.maximum(counts.called, 1))
-
-
-def recall(counts: Counts) -> FloatArray:
-    """Mean over the classes that occur of right / support: balanced accuracy."""
-    return _mean_over_occurring(counts, counts.right / np.maximum(counts.support, 1))
-
-
-def f1(counts: Counts) -> FloatArray:
-    """Mean over the classes that occur of 2 right / (called + support): macro-F1."""
-    return _mean_over_occurring(counts, 2 * counts.right / np.maximum(counts.called + counts.support, 1))
-
-
-METRICS: Mapping[str, Callable[[Counts], FloatArray]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": recall,
-    "macro_f1": f1,
-    "precision": precision,
-    "recall": recall,
-    "f1": f1,
-}
-"""By name. Over several classes precision, recall and f1 are means of the classes (macro)."""
 
 
 def interval(
@@ -100,107 +70,149 @@ def interval(
     resamples: int = 2000,
     rng: np.random.Generator,
 ) -> Interval:
-    """The metric of `model`, or its lead over `versus`, with a paired, clustered bootstrap interval.
+    """The metric of `model`, or its difference to `versus`, with a paired, clustered bootstrap interval.
 
-    With `label` it is that class alone. Intervals are percentiles widened for few units (Hesterberg 2015, "What
-    teachers should know about the bootstrap", section 5.3). Where no draw can differ because every clip was called
-    right (or wrong, or the same by both models), the exact binomial bound for no event in n clips takes over.
-
-    Raises TrainingError when no clip of the class is there.
+    With `label` it is that class alone. Raises TrainingError when no clip of the class is there.
     """
-    columns = _columns(answers, label)
-    counting = np.isin(answers.truth, columns)
-    n = int(counting.sum())
-    if n == 0:
-        raise TrainingError(f"No test clip{f' of class {label!r}' if label else ''}: nothing to score.")
-    clusters, strata, units = _clusters(answers, counting)
-    models = [model] if versus is None else [model, versus]
-    tallies = _tallies(answers, models, clusters, columns)
-    observed = _score(tallies.sum(axis=0), models, metric)
-    draws = [_score(totals, models, metric) for totals in _resampled(tallies, strata, resamples, rng)]
-    low, high = np.nanquantile(np.concatenate(draws), _levels(units, confidence))
-    value = float(observed)
-    low, high = _unless_certain(answers.where(counting), models, (float(low), float(high)), n, confidence)
+    sample = sampled(answers, metric, _terms(model, versus, label))
+    return interval_of(sample, confidence=confidence, resamples=resamples, rng=rng)
+
+
+def interval_of(sample: Sample, *, confidence: float, resamples: int, rng: np.random.Generator) -> Interval:
+    """The quantity with its clustered bootstrap interval.
+
+    Intervals are percentiles widened for few units (Hesterberg 2015, "What teachers should know about the bootstrap",
+    section 5.3). Where no draw can differ because every clip was called right (or wrong, or the same by both models),
+    the exact binomial bound for no event in n clips takes over.
+    """
+    draws = np.concatenate([sample.of(totals) for totals in _drawn(sample, resamples, rng)])
+    low, high = np.nanquantile(draws, _levels(sample.units, confidence))
+    value = sample.value
+    doubts = [1 - ((1 - confidence) / 2) ** (1 / same.clips) for same in sample.alike]
+    down = sum(same.down * doubt for same, doubt in zip(sample.alike, doubts, strict=True))
+    up = sum(same.up * doubt for same, doubt in zip(sample.alike, doubts, strict=True))
     return Interval(
         value=value,
-        low=min(low, value),
-        high=max(high, value),
-        n=n,
-        groups=units,
-        resampled=resampled_by(answers, counting),
+        low=min(float(low), value - down),
+        high=max(float(high), value + up),
+        n=sample.clips,
+        groups=sample.units,
+        resampled=sample.resampled,
     )
 
 
 def point(answers: Answers, metric: str, model: str, label: str | None = None) -> float:
     """The metric of `model` as it is, without an interval; with `label`, of that class alone."""
-    everything = np.zeros(len(answers.truth), dtype=np.int64)
-    tallies = _tallies(answers, [model], everything, _columns(answers, label))
-    return float(_score(tallies[0], [model], metric))
+    together = np.zeros(len(answers.truth), dtype=np.int64)
+    return float(score(metric, tallies(answers, metric, model, label, together, 1)[0]))
 
 
-def resampled_by(answers: Answers, counting: NDArray[np.bool_] | None = None) -> str:
-    """What a draw takes again, for a sentence: 'clip', '12 speakers', or "2 speakers' clips" where so few."""
-    units = answers.units if counting is None else answers.units[counting]
-    groups = len(np.unique(units))
-    if groups == len(units):
-        return "clip"
-    plural = f"{groups} {answers.unit_name}{'s' if groups != 1 else ''}"
-    owner = f"{plural}'" if groups != 1 else f"{plural}'s"
-    return plural if groups >= MIN_UNITS else f"{owner} clips"
+def p_value(
+    answers: Answers,
+    metric: str,
+    model: str,
+    *,
+    versus: str | None = None,
+    label: str | None = None,
+    threshold: float = 0.0,
+) -> float:
+    """The one-sided p-value for the metric of `model`, or its difference to `versus`, being above `threshold`.
+
+    With `label` it is that class alone. Raises TrainingError when no clip of the class is there.
+    """
+    return p_of(sampled(answers, metric, _terms(model, versus, label)), threshold)
 
 
-def _columns(answers: Answers, label: str | None) -> list[int]:
-    return [answers.labels.index(label)] if label is not None else list(range(len(answers.labels)))
+def p_of(sample: Sample, threshold: float, *, is_below: bool = False) -> float:
+    """The one-sided p-value for the quantity being above (or below) `threshold`; 1 where it cannot be told.
+
+    Student's t with the cluster-robust standard error. Where few clips speak at all that would promise too much, so
+    it is never smaller than the exact binomial test could be: a sign test of the clips on which two models differ,
+    or that of a model that is right (wrong) on every clip.
+    """
+    from scipy import stats
+
+    side, degrees = (-1 if is_below else 1), sample.units - len(np.unique(sample.strata))
+    ahead, error = side * (sample.value - threshold), standard_error(sample)
+    if degrees < 1 or not np.isfinite(error) or (ahead <= 0 and error == 0):
+        return 1.0
+    student = float(stats.t.sf(ahead / error, degrees)) if error > 0 else 0.0
+    return max(student, _smallest_p(sample, threshold, is_below))
 
 
-def _clusters(answers: Answers, counting: NDArray[np.bool_]) -> tuple[IntArray, IntArray, int]:
-    """Cluster of each clip (n,), stratum of each cluster, and how many independent units there are."""
-    groups, clips = len(np.unique(answers.units[counting])), int(counting.sum())
-    _, units = np.unique(answers.units, return_inverse=True)
-    if groups >= MIN_UNITS or groups == clips:
-        return units, np.zeros(units.max() + 1, dtype=np.int64), groups
-    return np.arange(len(units)), units, clips
+def p_greater(sums: FloatArray, sizes: FloatArray, threshold: float = 0.0) -> FloatArray:
+    """One-sided p-values for the mean per clip being above `threshold`: `sums` (..., clusters) -> (...).
+
+    `sums` are those of a value per clip (a difference of hits, of probabilities ...) over each cluster, `sizes`
+    (clusters,) how many clips it has; at least two clusters. The same as `p_value` for a mean, for many test sets at
+    once; without its bound for test sets in which next to no clip differs.
+    """
+    from scipy import stats
+
+    clusters, total, clips = sums.shape[-1], sums.sum(axis=-1, keepdims=True), sizes.sum()
+    without = (total - sums) / (clips - sizes)
+    spread = without - without.mean(axis=-1, keepdims=True)
+    error = np.sqrt((clusters - 1) / clusters * (spread**2).sum(axis=-1))
+    ahead = total[..., 0] / clips - threshold
+    t = np.divide(ahead, error, out=np.where(ahead > 0, np.inf, -np.inf), where=error > 0)
+    return np.asarray(stats.t.sf(t, clusters - 1))
 
 
-def _tallies(answers: Answers, models: list[str], clusters: IntArray, columns: list[int]) -> FloatArray:
-    """Per cluster the support, then called and right per model, of the classes in `columns`, side by side."""
-    blocks = [_tally(clusters, answers.truth, answers, columns)]
-    for model in models:
-        predicted = answers.predicted[model]
-        right = predicted == answers.truth
-        blocks.append(_tally(clusters, predicted, answers, columns))
-        blocks.append(_tally(clusters, np.where(right, predicted, -1), answers, columns))
-    return np.concatenate(blocks, axis=1)
+def standard_error(sample: Sample) -> float:
+    """The quantity's standard error: leave-one-cluster-out jackknife, within strata; not a number when one is all.
+
+    Cameron and Miller 2015, "A practitioner's guide to cluster-robust inference", section VI (CV3).
+    """
+    total, variance = sample.tallies.sum(axis=0), 0.0
+    for rows, counts in _distinct(sample):
+        clusters, without = counts.sum(), sample.of(total - rows)
+        mean = (counts * without).sum() / clusters
+        variance += (clusters - 1) / clusters * (counts * (without - mean) ** 2).sum()
+    return float(np.sqrt(variance))
 
 
-def _tally(clusters: IntArray, codes: IntArray, answers: Answers, columns: list[int]) -> FloatArray:
-    """How many clips of each cluster carry each code: (clusters, columns); the code -1 is nowhere."""
-    rows, classes = int(clusters.max()) + 1, len(answers.labels) + 1
-    counts = np.bincount(clusters * classes + codes + 1, minlength=rows * classes)
-    return counts.reshape(rows, classes)[:, np.array(columns) + 1].astype(float)
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p-values adjusted for there being several, by name (Holm 1979, "A simple sequentially rejective test")."""
+    adjusted, so_far = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        so_far = max(so_far, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = so_far
+    return adjusted
 
 
-def _resampled(tallies: FloatArray, strata: IntArray, resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+def _terms(model: str, versus: str | None, label: str | None) -> list[Term]:
+    return [Term(model, label), *([Term(versus, label, weight=-1.0)] if versus is not None else [])]
+
+
+def _smallest_p(sample: Sample, threshold: float, is_below: bool) -> float:
+    if sample.discordant is not None and threshold == 0:
+        return float(0.5**sample.discordant)
+    if len(sample.terms) == 1 and sample.metric in METRICS:
+        return float(np.clip(1 - threshold if is_below else threshold, 0, 1) ** sample.clips)
+    return 0.0
+
+
+def _distinct(sample: Sample) -> list[tuple[FloatArray, IntArray]]:
+    """Per stratum the tallies that differ, and how many clusters have each: a few hundred for ten thousand clips."""
+    return [np.unique(sample.tallies[sample.strata == s], axis=0, return_counts=True) for s in np.unique(sample.strata)]
+
+
+def _drawn(sample: Sample, resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
     """Totals of redrawn test sets, (draws, columns) at a time.
 
-    Clusters with equal tallies are interchangeable, so what is drawn is how often each distinct tally comes up: a
-    few hundred numbers for ten thousand clips.
+    Clusters with equal tallies are interchangeable, so what is drawn is how often each distinct tally comes up.
     """
-    distinct = [np.unique(tallies[strata == s], axis=0, return_counts=True) for s in np.unique(strata)]
+    distinct = _distinct(sample)
     at_once = max(1, _CELLS_AT_ONCE // max(len(counts) for _, counts in distinct))
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
-        yield sum(
-            (rng.multinomial(n := counts.sum(), counts / n, size=size).astype(float) @ rows)
-            for rows, counts in distinct
+        yield np.sum(
+            [
+                rng.multinomial(n := counts.sum(), counts / n, size=size).astype(float) @ rows
+                for rows, counts in distinct
+            ],
+            axis=0,
         )
-
-
-def _score(totals: FloatArray, models: list[str], metric: str) -> FloatArray:
-    """The metric of the first model, less that of the second if there is one: totals (..., tallies) -> (...)."""
-    support, *rest = np.split(totals, 1 + 2 * len(models), axis=-1)
-    scores = [METRICS[metric](Counts(support, *rest[2 * m : 2 * m + 2])) for m in range(len(models))]
-    return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
 
 def _levels(units: int, confidence: float) -> tuple[float, float]:
@@ -211,27 +223,3 @@ def _levels(units: int, confidence: float) -> tuple[float, float]:
         return 0.0, 1.0
     t = stats.t.ppf((1 + confidence) / 2, units - 1) * np.sqrt(units / (units - 1))
     return float(stats.norm.cdf(-t)), float(stats.norm.cdf(t))
-
-
-def _unless_certain(
-    answers: Answers, models: list[str], found: tuple[float, float], n: int, confidence: float
-) -> tuple[float, float]:
-    """`found`, or the binomial bound where all clips have one outcome and resampling would claim certainty."""
-    doubt = 1 - ((1 - confidence) / 2) ** (1 / n)
-    first = answers.predicted[models[0]]
-    if len(models) == 2:
-        same = bool(np.array_equal(first, answers.predicted[models[1]]))
-        return (min(found[0], -doubt), max(found[1], doubt)) if same else found
-    right = first == answers.truth
-    if right.all():
-        return min(found[0], 1 - doubt), found[1]
-    return (found[0], max(found[1], doubt)) if not right.any() else found
-
-
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-
-def _mean_over_occurring(counts: Counts, values: FloatArray) -> FloatArray:
-    occurs = counts.support > 0
-    return _ratio(np.where(occurs, values, 0.0).sum(axis=-1), occurs.sum(axis=-1))
