@@ -18,11 +18,18 @@ from pathlib import Path
 from pydantic import Field
 
 from tenuto.records import CodeVersion, DatasetVersion, Record
+from tenuto.workspace import Workspace
 
 CLIPS = "lineage/clips.parquet"
 """Where a run keeps its clips table: reference for drift, and what a champion is known to have trained on."""
 
-_SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
+INPUTS = "inputs"
+"""The folder where a run keeps what it was given: `input_files`, and LOCK."""
+
+LOCK = "environment.lock"
+
+SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
+_VECTOR_INSTRUCTIONS = ("avx512f", "avx2", "avx", "asimd", "sse4_2")
 _SOURCE_SUFFIXES = frozenset({".py", ".j2", ".css", ".js", ".yaml", ".html"})
 
 
@@ -69,16 +76,47 @@ def code_version(root: Path) -> CodeVersion:
 
 
 def environment() -> dict[str, str]:
-    """The versions that results depend on: Python, the platform, Tenuto and what Tenuto requires directly."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    """The versions that results depend on: Python, platform, processor, Tenuto and what Tenuto requires directly."""
+    versions = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
     return versions | {name: importlib.metadata.version(name) for name in _installed_requirements()}
+
+
+def environment_lock() -> str:
+    """Every installed package as `name==version`, a line each in the order of their names, as `pip freeze` has it."""
+    found = {str(at.metadata["Name"]).lower(): at.version for at in importlib.metadata.distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+
+
+@cache
+def processor() -> str:
+    """The processor's name and its widest vector instructions, which decide how sums of floats are rounded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    has = set((facts.get("flags") or facts.get("Features") or "").split())
+    widest = next((name for name in _VECTOR_INSTRUCTIONS if name in has), "")
+    return ", ".join(part for part in (facts.get("model name") or platform.machine(), widest) if part)
+
+
+def input_files(workspace: Workspace) -> dict[str, Path]:
+    """The files besides code and data that decide what a run comes to, by the name that a run keeps them under."""
+    return {
+        "params.yaml": workspace.params,
+        "promotion.yaml": workspace.promotion,
+        "expectations.yaml": workspace.expectations,
+        "holdout.yaml": workspace.holdout,
+        "model-card.md.j2": workspace.model_card,
+        "data.dvc": workspace.data_dvc,
+    }
 
 
 @cache
 def source_sha256() -> str:
     """A sha256 over the source files of the installed packages tenuto, tasks and flows, by path and content."""
     total = hashlib.sha256()
-    for package in _SOURCE_PACKAGES:
+    for package in SOURCE_PACKAGES:
         for path in _source_files(package):
             total.update(f"{package}/{path[0]}\0".encode())
             total.update(hashlib.sha256(path[1].read_bytes()).digest())

@@ -61,9 +61,19 @@ def test_neither_a_repository_nor_git_is_needed(tmp_path: Path, monkeypatch: pyt
 
 def test_the_environment_names_what_results_depend_on() -> None:
     versions = lineage.environment()
-    assert {"python", "platform", "tenuto", "torch", "transformers", "mlflow", "prefect"} <= versions.keys()
+    known = {"python", "platform", "processor", "tenuto", "torch", "transformers", "mlflow", "prefect"}
+    assert known <= versions.keys()
+    assert versions["processor"]
     assert versions["torch"].startswith("2.")
     assert "pytest" not in versions  # an extra
+
+
+def test_the_lock_names_every_installed_package_once() -> None:
+    lines = lineage.environment_lock().splitlines()
+    assert lines == sorted(lines)
+    assert f"torch=={lineage.environment()['torch']}" in lines
+    assert any(line.startswith("pytest==") for line in lines)  # extras too
+    assert len(lines) == len({line.partition("==")[0] for line in lines})
 
 
 def test_the_source_hash_follows_content_and_name_and_nothing_else(
@@ -74,7 +84,7 @@ def test_the_source_hash_follows_content_and_name_and_nothing_else(
     (package / "__init__.py").write_text("")
     (package / "a.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(lineage, "_SOURCE_PACKAGES", ("imaginary", "missing"))
+    monkeypatch.setattr(lineage, "SOURCE_PACKAGES", ("imaginary", "missing"))
 
     def now() -> str:
         lineage.source_sha256.cache_clear()

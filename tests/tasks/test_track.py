@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tasks import track
+from tenuto import lineage
 from tenuto.lineage import Lineage
 from tenuto.processes import this_process
 from tenuto.records import (
@@ -25,7 +27,8 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
-from tenuto.settings import Params
+from tenuto.settings import Params, load_params
+from tenuto.workspace import Workspace
 
 PARAMS = Params.model_validate({"name": "bells", "split": {"hold_out": {"speaker": ["ann", "ben"]}}})
 MD5 = "0123456789abcdef0123456789abcdef.dir"
@@ -38,9 +41,10 @@ def client(tracking_uri: str) -> Any:
     return MlflowClient(tracking_uri)
 
 
-def made_from(inputs: str = "1234") -> Lineage:
+def made_from(inputs: str = "1234", root: Path = Path("/nowhere")) -> Lineage:
+    manifest = Workspace(root).manifest
     return Lineage(
-        dataset=DatasetVersion(md5=MD5, manifest_path=Path("m.parquet"), clips=40, quarantined=2),
+        dataset=DatasetVersion(md5=MD5, manifest_path=manifest, clips=40, quarantined=2),
         code=CodeVersion(commit="abc123", branch="main", dirty_files=("params.yaml",)),
         inputs=inputs,
         source_sha256="5678",
@@ -49,8 +53,16 @@ def made_from(inputs: str = "1234") -> Lineage:
     )
 
 
-def begin(tracking_uri: str, inputs: str = "1234") -> str:
-    return track.start.fn(tracking_uri, "bells", PARAMS, made_from(inputs))
+def begin(tracking_uri: str, inputs: str = "1234", root: Path = Path("/nowhere")) -> str:
+    return track.start.fn(tracking_uri, "bells", PARAMS, made_from(inputs, root))
+
+
+def downloaded(tracking_uri: str, run_id: str, tmp_path: Path) -> Path:
+    return Path(client(tracking_uri).download_artifacts(run_id, "", str(tmp_path / "downloaded")))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def conclude(tracking_uri: str, run_id: str, results: track.Results | None = None, **finish: Any) -> None:
@@ -61,7 +73,9 @@ def conclude(tracking_uri: str, run_id: str, results: track.Results | None = Non
 @pytest.fixture
 def results(tmp_path: Path) -> track.Results:
     clips = tmp_path / "clips.parquet"
-    pd.DataFrame({"clip_id": ["a", "b"], "split": ["train", "test"]}).to_parquet(clips)
+    pd.DataFrame({"clip_id": ["a", "b"], "split": ["train", "test"], "fingerprint": [b"long", b"long"]}).to_parquet(
+        clips
+    )
     probabilities = tmp_path / "probabilities.parquet"
     pd.DataFrame({"clip_id": ["b"], "p_low": [0.2]}).to_parquet(probabilities)
     figures = {"macro_f1": 0.75, "accuracy": 0.8, "recall": math.nan}
@@ -98,7 +112,8 @@ def results(tmp_path: Path) -> track.Results:
 def test_an_open_run_holds_parameters_dataset_and_lineage(tracking_uri: str) -> None:
     run = client(tracking_uri).get_run(begin(tracking_uri))
     assert run.info.status == "RUNNING"
-    assert run.data.params["split.hold_out.speaker"] == "['ann', 'ben']"
+    # a name could not be taken out of MLflow's parameters again
+    assert run.data.params["split.hold_out.speaker"] == "2 names"
     assert run.data.params["finetune.epochs"] == str(PARAMS.finetune.epochs)
     (dataset_input,) = run.inputs.dataset_inputs
     assert dataset_input.dataset.digest == MD5
@@ -140,11 +155,13 @@ def test_evidence_becomes_artifacts(tracking_uri: str, results: track.Results, t
     report = tmp_path / "report.html"
     report.write_text("<p>page</p>")
     conclude(tracking_uri, run_id, results, report=report)
-    folder = Path(client(tracking_uri).download_artifacts(run_id, "", str(tmp_path / "downloaded")))
+    folder = downloaded(tracking_uri, run_id, tmp_path)
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == {
         "evaluation/evaluation.json",
         "evaluation/probabilities.parquet",
+        "inputs/environment.lock",
+        "inputs/params.yaml",
         "lineage/clips.parquet",
         "lineage/lineage.json",
         "plots/confusion-candidate.png",
@@ -154,6 +171,64 @@ def test_evidence_becomes_artifacts(tracking_uri: str, results: track.Results, t
     }
     assert Verdict.model_validate_json((folder / "verdict/verdict.json").read_bytes()) == PROMOTE
     assert Lineage.model_validate_json((folder / "lineage/lineage.json").read_bytes()) == made_from()
+
+
+def test_the_inputs_are_kept_as_they_apply(tracking_uri: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "bells")
+    given = {
+        "promotion.yaml": workspace.promotion,
+        "expectations.yaml": workspace.expectations,
+        "holdout.yaml": workspace.holdout,
+        "model-card.md.j2": workspace.model_card,
+        "data.dvc": workspace.data_dvc,
+    }
+    for name, path in given.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"this is {name}")
+    workspace.params.write_text("name: another")  # not what applies: --set may have said otherwise
+    folder = downloaded(tracking_uri, begin(tracking_uri, root=workspace.root), tmp_path) / "inputs"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        **{name: f"this is {name}" for name in given},
+        "params.yaml": (folder / "params.yaml").read_text(),
+        "environment.lock": lineage.environment_lock(),
+    }
+    assert load_params(folder / "params.yaml") == PARAMS
+
+
+def test_the_logged_clips_lack_what_nobody_reads(tracking_uri: str, results: track.Results, tmp_path: Path) -> None:
+    run_id = begin(tracking_uri)
+    conclude(tracking_uri, run_id, results)
+    table = pd.read_parquet(downloaded(tracking_uri, run_id, tmp_path) / "lineage" / "clips.parquet")
+    assert list(table.columns) == ["clip_id", "split"]
+
+
+def test_the_evidence_is_the_hash_of_each_stored_file(
+    tracking_uri: str, results: track.Results, tmp_path: Path
+) -> None:
+    golden = results.evaluation.model_copy(update={"metrics": {"candidate": {"macro_f1": 0.5}}})
+    full = results.model_copy(update={"golden": golden, "card": "# bells\n"})
+    run_id = begin(tracking_uri)
+    conclude(tracking_uri, run_id, full)
+    folder = downloaded(tracking_uri, run_id, tmp_path)
+    assert track.evidence(full) == {
+        "clips": sha256(folder / "lineage/clips.parquet"),
+        "validation": sha256(folder / "validation/report.json"),
+        "evaluation": sha256(folder / "evaluation/evaluation.json"),
+        "probabilities": sha256(folder / "evaluation/probabilities.parquet"),
+        "golden": sha256(folder / "evaluation/golden.json"),
+        "golden probabilities": sha256(folder / "evaluation/golden.parquet"),
+        "verdict": sha256(folder / "verdict/verdict.json"),
+        "card": sha256(folder / "card/model-card.md"),
+        "checkpoint": "c0ffee",
+    }
+    assert (folder / "card/model-card.md").read_text() == "# bells\n"
+    assert client(tracking_uri).get_run(run_id).data.metrics["golden.candidate.macro_f1"] == 0.5
+    last = track.last_run(tracking_uri, "bells")
+    assert last is not None and set(last.metrics) == {"candidate", "baseline"}
+
+
+def test_a_run_that_ended_early_has_little_evidence() -> None:
+    assert set(track.evidence(track.Results(verdict=PROMOTE))) == {"verdict"}
 
 
 def test_artifacts_lie_beside_the_database(tracking_uri: str, tmp_path: Path) -> None:
