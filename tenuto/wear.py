@@ -62,12 +62,11 @@ def account(entries: Sequence[Entry], settings: WearSettings, holdout: str) -> A
 def remaining(account: Account) -> str:
     """What is left, for the report: '41 of 52 decisions left; the next is taken at 0.00096'."""
     if account.level > 0:
-        left = account.decisions - account.used
-        return f"{left} of {account.decisions} decisions left; the next is taken at {account.level:.2g}"
-    spent = (
-        f"all {account.decisions} decisions are taken" if account.used >= account.decisions else "its alpha is spent"
-    )
-    return f"worn out: {spent}; `tenuto holdout rotate` brings in a fresh test set"
+        left, level = account.decisions - account.used, np.format_float_positional(account.level, 2, fractional=False)
+        return f"{left} of {account.decisions} decisions left; the next is taken at {level}"
+    is_over = account.used >= account.decisions
+    why = f"all {account.decisions} decisions are taken" if is_over else "its alpha is spent"
+    return f"worn out: {why}; `tenuto holdout rotate` brings in a fresh test set"
 
 
 def _cost(use: Use) -> float:
