@@ -18,14 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tenuto import augment, backbones, checkpoint, embedding, probe, trainer
+from tenuto import augment, backbones, checkpoint, embedding, imbalance, probe, trainer
 from tenuto.backbones import Backbone
+from tenuto.batches import Material
 from tenuto.embedding import Encoder, Progress
 from tenuto.errors import TrainingError
 from tenuto.preprocessing import Preprocessing
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
 from tenuto.settings import Params
-from tenuto.trainer import Material, Scores
+from tenuto.trainer import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -
     test = clips[(clips["split"] == "test") & clips["label"].isin(setup.material.labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
     copies = setup.material.train.get("reason", pd.Series(dtype=str)).dropna()
-    plain = _without_copies(setup.material)
+    plain = _without_copies(setup.material, params)
     recall = {
         name: _recalls(_fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
         for name, material in {"without fill": plain, "with fill": setup.material}.items()
@@ -123,14 +124,29 @@ def _set_up(clips: pd.DataFrame, data: Path, params: Params) -> _Setup:
         )
     copies = augment.plan(clips, params.augment, np.random.default_rng(params.seed))
     rows = pd.concat([train, copies], ignore_index=True) if len(copies) else train.reset_index(drop=True)
-    return _Setup(backbone, Material(data, labels, rows, validation, preprocessing))
+    return _Setup(backbone, _material(data, labels, rows, validation, preprocessing, params))
+
+
+def _material(
+    data: Path,
+    labels: tuple[str, ...],
+    rows: pd.DataFrame,
+    validation: pd.DataFrame,
+    preprocessing: Preprocessing,
+    params: Params,
+) -> Material:
+    classes = rows["label"].map({label: index for index, label in enumerate(labels)}).to_numpy(np.int64)
+    balance = imbalance.balance(rows, classes, len(labels), params.imbalance, params.finetune)
+    return Material(data, labels, rows, validation, preprocessing, balance)
 
 
 def _fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:
     embedded = embedding.embed(material.train, material.data, encoder, cache)
     logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
     classes = material.classes(material.train)
-    return probe.fit(embedded.vectors, classes, len(material.labels), c=params.finetune.probe_c)
+    return probe.fit(
+        embedded.vectors, classes, len(material.labels), c=params.finetune.probe_c, balance=material.balance
+    )
 
 
 def _finetuned(
@@ -192,10 +208,10 @@ def _work(output: Path) -> Path:
     return output.with_name(output.name + ".training")
 
 
-def _without_copies(material: Material) -> Material:
+def _without_copies(material: Material, params: Params) -> Material:
     rows = material.train
-    originals = rows[rows["noise_seed"].isna()] if "noise_seed" in rows else rows
-    return Material(material.data, material.labels, originals, material.validation, material.preprocessing)
+    originals = rows[rows["noise_seed"].isna()].reset_index(drop=True) if "noise_seed" in rows else rows
+    return _material(material.data, material.labels, originals, material.validation, material.preprocessing, params)
 
 
 def _recalls(

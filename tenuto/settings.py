@@ -203,6 +203,28 @@ class FinetuneSettings(Section):
     max_clip_seconds: float = Field(default=10.0, gt=0, description="longer clips are cut around their centre")
 
 
+class ImbalanceSettings(Section):
+    """What is done for rare classes and groups while training, besides `augment.fill`."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    loss: Literal["cross-entropy", "focal", "ldam", "logit-adjustment"] = "cross-entropy"
+    class_weights: Literal["none", "inverse", "effective-number"] = "none"
+    focal_gamma: float = Field(default=2.0, ge=0, description="how fast clips that are right lose their say")
+    logit_tau: float = Field(default=1.0, ge=0, description="1 aims at the balanced error")
+    max_margin: float = Field(default=0.5, ge=0, description="of the rarest class, for ldam")
+    sample_by: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(), description="every value of these is drawn equally often: label, or names of groups, or both"
+    )
+    group_dro: str | None = Field(default=None, description="a group, or label; its value that fares worst counts most")
+
+    @model_validator(mode="after")
+    def _weighs_once(self) -> Self:
+        if "label" in self.sample_by and self.class_weights != "none":
+            raise _mismatch("both even out the classes; use one of them", "sample_by", "class_weights")
+        return self
+
+
 class EvaluateSettings(Section):
     """What the models are put through."""
 
@@ -242,9 +264,20 @@ class Params(Section):
     split: SplitSettings = SplitSettings()
     augment: AugmentSettings = AugmentSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    imbalance: ImbalanceSettings = ImbalanceSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     card: CardSettings = CardSettings()
     tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
+
+    @model_validator(mode="after")
+    def _loss_can_be_smoothed(self) -> Self:
+        if self.finetune.label_smoothing and self.imbalance.loss in ("focal", "ldam"):
+            raise _mismatch(
+                "do not go together; smoothing is for cross-entropy and logit-adjustment",
+                "finetune.label_smoothing",
+                "imbalance.loss",
+            )
+        return self
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -352,10 +385,9 @@ def _explain(model: type[BaseModel], values: dict[str, Any], keys: tuple[str, ..
     if problem["type"] == "missing":
         return f"{key!r} is missing."
     if problem["type"] == _TOGETHER:
-        section = problem["input"] if isinstance(problem["input"], dict) else {}
-        kind = _section_at(model, location)
+        section, kind = problem["input"], _section_at(model, location)
         named = [
-            f"{name} = {_shown(section.get(field, kind.model_fields[field].default if kind else None))}"
+            f"{name} = {_shown(_value_at(section, kind, field.split('.')))}"
             for name, field in zip(keys, problem["ctx"]["keys"], strict=True)
         ]
         return f"{' and '.join(named)} {problem['msg']}."
@@ -397,6 +429,15 @@ def _shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _value_at(values: Any, section: type[BaseModel] | None, path: Sequence[str]) -> Any:
+    """The value at `path` below `values`, or the default of `section` there."""
+    for part in path:
+        field = section.model_fields[part] if section else None
+        values = values[part] if isinstance(values, dict) and part in values else getattr(field, "default", None)
+        section = field.annotation if field and _is_section(field.annotation) else None
+    return values
 
 
 def _section_at(model: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel] | None:

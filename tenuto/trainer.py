@@ -16,40 +16,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from tenuto import augment, backbones, embedding
+from tenuto import backbones, embedding
+from tenuto.batches import Material, TrainingBatches, draw_mixup, spec_augment
+from tenuto.imbalance import Balance
+from tenuto.losses import GroupDRO, Loss
 from tenuto.predictor import logits, softmax
-from tenuto.preprocessing import Preprocessing
 from tenuto.settings import AugmentSettings, FinetuneSettings
 
 logger = logging.getLogger(__name__)
+_SHARES = "group_shares"
 Progress = Callable[[int, int], None]
-
-_MASKED_SHARE = 0.12
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a model learns from: rows of clips (clip_id, path, label, duration_seconds) and where their audio lies."""
-
-    data: Path
-    labels: tuple[str, ...]
-    train: pd.DataFrame
-    validation: pd.DataFrame
-    preprocessing: Preprocessing
-
-    def classes(self, rows: pd.DataFrame) -> npt.NDArray[np.int64]:
-        """The class number of each row."""
-        return np.asarray(rows["label"].map({label: index for index, label in enumerate(self.labels)}), np.int64)
 
 
 @dataclass(frozen=True)
@@ -107,7 +91,7 @@ def train(
         batches=batches,
         validate=lambda: validate(model, material, settings.batch_size),
         augmentation=augmentation,
-        label_smoothing=settings.label_smoothing,
+        balance=material.balance,
         on_progress=on_progress,
     )
     with backbones.quiet():
@@ -117,45 +101,6 @@ def train(
     epochs = [entry for entry in trainer.state.log_history if "eval_selection" in entry]
     best = max(epochs, key=lambda entry: entry["eval_selection"])
     return Scores(best["eval_macro_f1"], best["eval_log_loss"]), round(best["epoch"])
-
-
-class TrainingBatches(Dataset[dict[str, Tensor]]):
-    """The batches of one epoch: clips of about equal length, in a new order and newly augmented in each epoch.
-
-    Which batches an epoch has depends on the seed and its number alone, so a resumed training sees the same ones.
-    """
-
-    def __init__(self, material: Material, augmentation: AugmentSettings, batch_size: int, seed: int) -> None:
-        self._material = material
-        self._augmentation = augmentation
-        self._batch_size = batch_size
-        self._seed = seed
-        rate = material.preprocessing.sample_rate_hz
-        samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
-        pads_itself = material.preprocessing.pads_itself
-        self._lengths = np.array([0 if pads_itself else material.preprocessing.length(int(n)) for n in samples])
-        self._classes = torch.tensor(material.classes(material.train))
-        self.begin(0)
-
-    def begin(self, epoch: int) -> None:
-        """Draw the order and the augmentation of an epoch."""
-        rng = np.random.default_rng([self._seed, epoch])
-        drawn = augment.draw(len(self._lengths), self._augmentation, rng)
-        self._rows = pd.concat([self._material.train[["clip_id", "path"]], drawn], axis=1)
-        batches: list[npt.NDArray[np.int64]] = []
-        for length in np.unique(self._lengths):
-            members = rng.permutation(np.flatnonzero(self._lengths == length))
-            batches += np.array_split(members, -(-len(members) // self._batch_size))
-        self._batches = [batches[index] for index in rng.permutation(len(batches))]
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        members = self._batches[index]
-        preprocessing = self._material.preprocessing
-        waves = list(embedding.waves(self._rows.iloc[members], self._material.data, preprocessing))
-        return {"features": preprocessing.features(waves), "labels": self._classes[members]}
 
 
 class _AudioTrainer(Trainer):
@@ -169,16 +114,17 @@ class _AudioTrainer(Trainer):
         batches: TrainingBatches,
         validate: Callable[[], Scores],
         augmentation: AugmentSettings,
-        label_smoothing: float,
+        balance: Balance,
         on_progress: Progress | None,
     ) -> None:
         super().__init__(model, arguments, train_dataset=batches, eval_dataset=batches, data_collator=_only_item)
         self.remove_callback(PrinterCallback)  # stdout belongs to the command line
-        self.add_callback(_Epochs(batches, on_progress))
         self._batches = batches
         self._validate = validate
         self._augmentation = augmentation
-        self._smoothing = label_smoothing
+        self._loss = balance.loss
+        self._dro = None if balance.groups is None else GroupDRO(len(balance.group_names))
+        self.add_callback(_Epochs(batches, balance.loss, self._dro, on_progress))
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> SequentialSampler:
         return SequentialSampler(self._batches)
@@ -196,7 +142,8 @@ class _AudioTrainer(Trainer):
             "eval_macro_f1": scores.macro_f1,
             "eval_log_loss": scores.log_loss,
         }
-        self.log(metrics)
+        # saved with the Trainer's state, so that a resumed training goes on from there
+        self.log(metrics if self._dro is None else {**metrics, _SHARES: self._dro.shares.tolist()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -205,47 +152,38 @@ class _AudioTrainer(Trainer):
         if self._augmentation.spec_augment and features.dim() == 3:  # others mask inside the model
             features = spec_augment(features)
         if self._augmentation.mixup_alpha == 0:
-            return functional.cross_entropy(model(features).logits, labels, label_smoothing=self._smoothing)
+            return self._mean(self._loss(model(features).logits, labels), inputs["groups"])
         share, partner = draw_mixup(len(labels), self._augmentation.mixup_alpha)
         logits = model(share * features + (1 - share) * features[partner]).logits
-        own = functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
-        other = functional.cross_entropy(logits, labels[partner], label_smoothing=self._smoothing)
-        return share * own + (1 - share) * other
+        values = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[partner])
+        return self._mean(values, inputs["groups"])
+
+    def _mean(self, values: Tensor, groups: Tensor) -> Tensor:
+        return values.mean() if self._dro is None else self._dro(values, groups)
 
 
 class _Epochs(TrainerCallback):
-    """Starts the batches of each epoch and tells the progress."""
+    """Starts the batches and the loss of each epoch, and tells the progress."""
 
-    def __init__(self, batches: TrainingBatches, on_progress: Progress | None) -> None:
+    def __init__(
+        self, batches: TrainingBatches, loss: Loss, dro: GroupDRO | None, on_progress: Progress | None
+    ) -> None:
         self._batches = batches
+        self._loss = loss
+        self._dro = dro
         self._on_progress = on_progress
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._batches.begin(state.global_step // len(self._batches))
+        epoch = state.global_step // len(self._batches)
+        self._batches.begin(epoch)
+        self._loss.begin(epoch / args.num_train_epochs)
+        shares = next((entry[_SHARES] for entry in reversed(state.log_history) if _SHARES in entry), None)
+        if self._dro is not None and shares is not None:
+            self._dro.shares = torch.tensor(shares)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._on_progress:
             self._on_progress(state.global_step, state.max_steps)
-
-
-def spec_augment(features: Tensor) -> Tensor:
-    """Spectrograms (clips, a, b) with one stripe over either axis set to the clip's mean (Park et al. 2019)."""
-    clips, *sizes = features.shape
-    masks = [_stripe(clips, size) for size in sizes]
-    masked = masks[0][:, :, None] | masks[1][:, None, :]
-    return torch.where(masked.to(features.device), features.mean(dim=(1, 2), keepdim=True), features)
-
-
-def draw_mixup(clips: int, alpha: float) -> tuple[float, Tensor]:
-    """The share of each clip itself, from Beta(alpha, alpha), and the partner for the rest (Zhang et al. 2018)."""
-    return float(torch.distributions.Beta(alpha, alpha).sample()), torch.randperm(clips)
-
-
-def _stripe(clips: int, size: int) -> Tensor:
-    width = (torch.rand(clips, 1) * _MASKED_SHARE * size).long()
-    start = (torch.rand(clips, 1) * (size - width)).long()
-    place = torch.arange(size)
-    return (place >= start) & (place < start + width)
 
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
