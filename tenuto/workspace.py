@@ -114,6 +114,16 @@ class Workspace:
         return self.state / "audit.sqlite"
 
     @property
+    def served(self) -> Path:
+        """SQLite: which version answered which request (`tenuto.served`)."""
+        return self.state / "served.sqlite"
+
+    @property
+    def audits(self) -> Path:
+        """Pages of `tenuto audit`."""
+        return self.reports / "audit"
+
+    @property
     def events(self) -> Path:
         """OpenLineage events of every stage, one JSON line each."""
         return self.state / "openlineage.jsonl"
@@ -127,6 +137,11 @@ class Workspace:
     def erasures(self) -> Path:
         """Certificates of erasure and the list of identities that are refused from then on; kept in git."""
         return self.root / "erasures"
+
+    @property
+    def erasure_journal(self) -> Path:
+        """What an erasure that is under way has to do; names whom it erases, and goes when it is finished."""
+        return self.state / "erasure.json"
 
     @property
     def model_card(self) -> Path:

@@ -1,0 +1,243 @@
+"""Fills the audit's index from MLflow: every ended run with its clips table, and every registered version.
+
+No Prefect here: `tenuto audit` calls this when the index lacks something, and a person waits for the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tenuto import lineage
+from tenuto.audit import copies
+from tenuto.audit.documents import Met, RunDocument, VersionDocument
+from tenuto.audit.index import ClipUse, Index, group_text
+from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
+from tenuto.settings import AugmentSettings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+_Read = TypeVar("_Read", bound=BaseModel)
+log = logging.getLogger(__name__)
+
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_PER_PAGE = 1000
+
+
+def catch_up(tracking_uri: str, name: str, index_path: Path, named: Collection[str] = ()) -> int:
+    """How many ended runs of the model `name` the index lacked and now has; its versions are read anew.
+
+    Of the run ids in `named` (by the ledger), those that MLflow does not know are kept as GONE, so that they are not
+    looked for again and again.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    with Index.open(index_path) as index:
+        known = index.run_ids()
+        missing = [run for run in _ended_runs(client, name) if run.info.run_id not in known]
+        for run in missing:
+            with tempfile.TemporaryDirectory(prefix="tenuto-audit-") as folder:
+                files = _Files(client, run.info.run_id, Path(folder))
+                index.add(_document(run, name, files), _clips(run, files))
+        index.set_versions(name, [_version(version) for version in _versions(client, name)])
+        for run_id in sorted(set(named) - index.run_ids()):
+            if _is_gone(client, run_id):
+                log.warning("MLflow has no run %s, which the ledger names; its clips are unknown", run_id)
+                index.add(RunDocument(run_id=run_id, model=name, status="GONE", started_at=datetime.now(UTC)), None)
+    return len(missing)
+
+
+def _is_gone(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return True
+        raise
+
+
+def aliases(tracking_uri: str, name: str) -> dict[str, str]:
+    """Alias to version, as MLflow has them now; empty when no model has the name."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri).get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+    return {alias: str(version) for alias, version in model.aliases.items()}
+
+
+class _Files:
+    """The artifacts of one run, read when asked for; None for what the run did not leave."""
+
+    def __init__(self, client: MlflowClient, run_id: str, folder: Path) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._folder = folder
+
+    def path(self, name: str) -> Path | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(self._client.download_artifacts(self._run_id, name, str(self._folder)))
+        except (MlflowException, OSError):
+            return None
+
+    def json(self, name: str) -> Any:
+        path = self.path(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path else None
+        except ValueError:
+            log.warning("run %s: %s is damaged and was passed over", self._run_id, name)
+            return None
+
+    def record(self, name: str, kind: type[_Read]) -> _Read | None:
+        """The file as a record; None when it was written by a release with other fields."""
+        try:
+            found = self.json(name)
+            return kind.model_validate(found) if found is not None else None
+        except ValidationError:
+            log.warning("run %s: %s is not of the form that this release reads", self._run_id, name)
+            return None
+
+
+def _ended_runs(client: MlflowClient, name: str) -> list[Run]:
+    """The ended runs of the experiment `name`, the oldest first."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], order_by=["attributes.start_time ASC"], max_results=_PER_PAGE, page_token=token
+        )
+        found += [run for run in page if run.info.status in _ENDED]
+        token = page.token
+        if not token:
+            return found
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name='{name}'", max_results=_PER_PAGE, page_token=token)
+        # a version that is still being registered is none yet
+        found += [version for version in page if "tenuto.pending" not in version.tags]
+        token = page.token
+        if not token:
+            return found
+
+
+def _version(version: ModelVersion) -> VersionDocument:
+    return VersionDocument(
+        model=version.name,
+        version=str(version.version),
+        run_id=version.run_id or None,
+        registered_at=_moment(version.creation_timestamp),
+        tags=dict(version.tags),
+    )
+
+
+def _document(run: Run, name: str, files: _Files) -> RunDocument:
+    tags, metrics = run.data.tags, run.data.metrics
+    made_from = files.record("lineage/lineage.json", lineage.Lineage)
+    verdict = files.record("verdict/verdict.json", Verdict)
+    report = files.record("validation/report.json", ValidationReport)
+    return RunDocument(
+        run_id=run.info.run_id,
+        model=name,
+        status=run.info.status,
+        started_at=_moment(run.info.start_time),
+        is_trained=tags.get("tenuto.trained") == "true",
+        flow_run=tags.get("tenuto.prefect_run"),
+        dataset_md5=tags.get("tenuto.dataset_md5"),
+        dataset_clips=made_from.dataset.clips if made_from else None,
+        code=made_from.code if made_from else None,
+        source_sha256=tags.get("tenuto.source_sha256"),
+        environment=made_from.environment if made_from else {},
+        validation=tuple(
+            Met(expectation=f.expectation, severity=f.severity, success=f.success, summary=f.summary)
+            for f in (report.findings if report else ())
+        ),
+        verdict=verdict.verdict if verdict else tags.get("tenuto.verdict"),
+        reasons=verdict.reasons if verdict else (),
+        policy_sha256=verdict.policy_sha256 if verdict else None,
+        macro_f1={key.removesuffix(".macro_f1"): at for key, at in metrics.items() if key.endswith(".macro_f1")},
+        artifacts=run.info.artifact_uri,
+    )
+
+
+def _clips(run: Run, files: _Files) -> list[ClipUse] | None:
+    """The clips table of a run; None when it left none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = files.path(lineage.CLIPS)
+    if path is None:
+        return None
+    try:
+        names = pq.read_schema(path).names
+        wanted = ("clip_id", "label", "source", "split", "aside_reason", "copies")
+        groups = [name for name in names if name.startswith(GROUP_PREFIX)]
+        table = pq.read_table(path, columns=[n for n in names if n in wanted or n in groups], partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        log.warning("the clips table of run %s is damaged: %s", run.info.run_id, error)
+        return None
+    rows = table.to_pylist()
+    copied = _copies(run, path) if "copies" not in names else {row["clip_id"]: row["copies"] for row in rows}
+    return [_use(row, groups, copied) for row in rows]
+
+
+def _use(row: dict[str, Any], groups: list[str], copied: dict[str, int] | None) -> ClipUse:
+    named = group_text({name.removeprefix(GROUP_PREFIX): row[name] for name in groups})
+    split = str(row["split"])
+    heard = int(copied.get(row["clip_id"], 0)) if copied is not None else None
+    return ClipUse(
+        clip_id=str(row["clip_id"]),
+        label=str(row["label"]),
+        groups=named,
+        source=str(row["source"]),
+        split=split,
+        copies=heard if split == "train" else 0,
+        reason=row.get("aside_reason") or "",
+    )
+
+
+def _copies(run: Run, path: Path) -> dict[str, int] | None:
+    """Copies per clip, planned again; None when another code planned them, and so perhaps otherwise."""
+    tags, params = run.data.tags, run.data.params
+    if tags.get("tenuto.trained") != "true" or tags.get("tenuto.source_sha256") != lineage.source_sha256():
+        return None
+    import pandas as pd
+
+    try:
+        settings = AugmentSettings.model_validate(
+            {key.removeprefix("augment."): value for key, value in params.items() if key.startswith("augment.")}
+        )
+        seed = int(params["seed"])
+    except (KeyError, ValueError):
+        return None
+    clips = pd.read_parquet(path)
+    return dict(zip(clips["clip_id"], copies.copies(clips, settings, seed).tolist(), strict=True))
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
