@@ -38,15 +38,19 @@ class FactStore:
 
     def read(self, path: Path) -> tuple[str, Facts]:
         """The sha256 of a file and its facts; raises ClipError when it cannot be used under the settings."""
+        if len(self._fresh) >= _KEEP_EVERY_FILES:
+            self.flush()
         with audio.open_recording(path) as file:
             file_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             if file_sha256 not in self._known:
                 self._known[file_sha256] = self._fresh[file_sha256] = measure(file, self._settings)
-        if len(self._fresh) >= _KEEP_EVERY_FILES:
-            self.flush()
         facts = self._known[file_sha256]
         check_usable(facts, self._settings)
         return file_sha256, facts
+
+    def forget(self, file_sha256: str) -> None:
+        """Does not keep what was measured on a recording that may not come in."""
+        self._fresh.pop(file_sha256, None)
 
     def flush(self) -> None:
         if self._fresh and not self._is_read_only:

@@ -2,7 +2,8 @@
 
 Recordings are read once: what was measured is kept by the hash of a file's bytes, so adding a grown source again
 works on the new files alone. The source is never changed. What cannot be used goes into the quarantine table with its
-reason. The manifest is replaced last and at once, so a kill at any moment leaves the dataset as it was.
+reason. Recordings for which consent was withdrawn (`tenuto.erasure`) are counted and nothing of them is kept. The
+manifest is replaced last and at once, so a kill at any moment leaves the dataset as it was.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import contextlib
 import hashlib
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ import pandas as pd
 from filelock import FileLock
 
 from tenuto import audio, families, manifest, sources
+from tenuto.erasure import refusals
 from tenuto.errors import ClipError, DatasetError, SourceError
 from tenuto.facts import FactStore
 from tenuto.records import GROUP_PREFIX, Quarantined
 from tenuto.settings import DataSettings
 from tenuto.sources import SourceEntry
+from tenuto.workspace import Workspace
 
 Progress = Callable[[int, int], None]
 
@@ -33,11 +37,15 @@ _CLIPS = "clips"
 
 @dataclass(frozen=True)
 class IngestResult:
-    """How many clips are new, how many recordings were there already, and what this source had to leave out."""
+    """How many clips are new, how many recordings were there already, and what this source had to leave out.
+
+    `refused` counts recordings for which consent was withdrawn, by the number of the certificate in `erasures/`.
+    """
 
     added: int
     unchanged: int
     quarantined: tuple[Quarantined, ...]
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,11 @@ class _Plan:
     unchanged: int
     quarantined: tuple[Quarantined, ...]
     looked_at: frozenset[str]
+    refused: Counter[str]
 
     @property
     def result(self) -> IngestResult:
-        return IngestResult(len(self.new), self.unchanged, self.quarantined)
+        return IngestResult(len(self.new), self.unchanged, self.quarantined, dict(sorted(self.refused.items())))
 
     def write(self, data: Path) -> None:
         """Clips first and both tables last; then what no manifest names is removed. Without any clip, nothing."""
@@ -114,7 +123,7 @@ class _Plan:
         # other sources may hold a file of the same name
         left_out = [row.model_copy(update={"path": f"{self.source_name}/{row.path}"}) for row in self.quarantined]
         manifest.replace(_grown(self.known, self.new, data), [*kept, *left_out], data)
-        _sweep(data)
+        sweep(data)
 
 
 def _plan(
@@ -130,7 +139,9 @@ def _plan(
     if source.resolve().is_relative_to(data.resolve()):
         raise SourceError(f"{source} lies in the dataset folder {data}; wanted recordings from elsewhere.")
     known = manifest.read(data / manifest.FILE_NAME) if (data / manifest.FILE_NAME).exists() else manifest.empty()
-    found = sources.scan(source, pattern, exclude=data)
+    # a list beside the dataset, not a setting: no import may get past it
+    refused = refusals.read(Workspace(data.parent).erasures)
+    found = sources.scan(source, pattern, exclude=data, refuses=refused.of_groups)
     store = FactStore(cache, settings, is_read_only=is_dry_run)
     usable: list[_Found] = []
     rejected = list(found.rejected)
@@ -138,15 +149,21 @@ def _plan(
         if on_progress:
             on_progress(done, len(found.entries))
         try:
-            usable.append(_Found(entry, *store.read(entry.path)))
+            recording = _Found(entry, *store.read(entry.path))
         except ClipError as error:
             rejected.append(_quarantined(entry, error.reason, error.detail))
+            continue
+        if number := refused.of_clip(recording.clip_id):
+            store.forget(recording.file_sha256)
+            found.refused[number] += 1
+        else:
+            usable.append(recording)
     store.flush()
     if on_progress:
         on_progress(len(found.entries), len(found.entries))
     new, unchanged, doubtful = _sorted_out(usable, known)
     looked_at = frozenset(e.shown for e in found.entries) | {row.path for row in found.rejected}
-    return _Plan(_source_name(source), known, new, unchanged, (*rejected, *doubtful), looked_at)
+    return _Plan(_source_name(source), known, new, unchanged, (*rejected, *doubtful), looked_at, found.refused)
 
 
 def _source_name(source: Path) -> str:
@@ -271,8 +288,8 @@ def _copy(found: _Found, data: Path) -> None:
     temporary.replace(target)
 
 
-def _sweep(data: Path) -> None:
-    """Remove clip files that the manifest does not name: what a killed addition left behind."""
+def sweep(data: Path) -> None:
+    """Remove clip files that the manifest does not name: what a killed addition left behind, or an erasure takes."""
     named = set(manifest.read(data / manifest.FILE_NAME)["path"])
     for path in data.glob(".*.part"):
         path.unlink()

@@ -54,6 +54,9 @@ class AddResult(Record):
     unchanged: int
     quarantined: tuple[Quarantined, ...]
     md5: str
+    refused: dict[str, int] = Field(
+        default_factory=dict, description="recordings whose consent was withdrawn, by the number in erasures/"
+    )
 
 
 class Finding(Record):

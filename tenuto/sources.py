@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import category, normalize
@@ -39,29 +40,44 @@ class SourceEntry:
     shown: str
 
 
+Refuses = Callable[[dict[str, str]], str | None]
+"""For the groups of a recording: the number of the erasure for which it is refused; None when it may come in."""
+
+
 @dataclass
 class Scan:
-    """What a source holds: entries sorted by name, and what cannot be used."""
+    """What a source holds: entries sorted by name, what cannot be used, and what is refused, by erasure."""
 
     entries: list[SourceEntry] = field(default_factory=list)
     rejected: list[Quarantined] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    refuses: Refuses = lambda groups: None
 
     def reject(self, shown: str, reason: str, detail: str, label: str | None = None) -> None:
         self.rejected.append(Quarantined(path=shown, reason=reason, detail=detail, label=label))
 
+    def turns_away(self, groups: dict[str, str]) -> bool:
+        """True, and counted, when consent was withdrawn for recordings of these groups: nothing else is kept of it."""
+        number = self.refuses(groups)
+        if number is not None:
+            self.refused[number] += 1
+        return number is not None
 
-def scan(source: Path, pattern: str | None = None, *, exclude: Path | None = None) -> Scan:
+
+def scan(
+    source: Path, pattern: str | None = None, *, exclude: Path | None = None, refuses: Refuses | None = None
+) -> Scan:
     """The labelled recordings in `source`: a folder, or a table.
 
     With a `pattern` such as '{label}_{speaker}_{index}.wav', labels and groups come from the file names: fields other
     than label, index, path and _ are groups; `*` stands for any text; a pattern with a slash is matched against the
-    path inside the source. The folder `exclude` is not entered. Raises SourceError when the source cannot be read or
-    holds nothing, saying what was looked for.
+    path inside the source. The folder `exclude` is not entered. Recordings of groups that `refuses` are counted and not
+    named. Raises SourceError when the source cannot be read or holds nothing, saying what was looked for.
     """
     source = source.expanduser()
     if not source.exists():
         raise SourceError(f"{source} does not exist; wanted a folder of recordings, or a CSV or Parquet table of them.")
-    found = Scan()
+    found = Scan(refuses=refuses) if refuses else Scan()
     if source.is_file():
         _read_table_into(found, source, pattern)
     else:
@@ -93,7 +109,7 @@ def _walk_into(found: Scan, source: Path, pattern: NamePattern | None, exclude: 
         else:
             _take(found, SourceEntry(path, clean_text(relative.partition("/")[0]), {}, shown))
     reasons = {row.reason for row in found.rejected}
-    if not found.entries and (reasons <= {"pattern-mismatch"} or reasons <= {"no-label"}):
+    if not found.entries and not found.refused and (reasons <= {"pattern-mismatch"} or reasons <= {"no-label"}):
         raise SourceError(_nothing_found(source, pattern, found.rejected))
 
 
@@ -108,6 +124,8 @@ def _take_by_pattern(found: Scan, path: Path, relative: str, pattern: NamePatter
 def _take(found: Scan, entry: SourceEntry) -> None:
     """Adds the entry to what was found, unless its label or the kind of file rules it out."""
     suffix = entry.path.suffix[1:].lower()
+    if found.turns_away(entry.groups):
+        return
     if not entry.label:
         found.reject(entry.shown, "no-label", "the label is empty")
     elif any(category(letter) == "Cc" for letter in entry.label):
@@ -175,12 +193,15 @@ def _read_table_into(found: Scan, source: Path, pattern: str | None) -> None:
         found.reject(source.name, "unknown-column", f"column {column!r} is ignored: {problem}")
     for number, row in table.rows:
         _take_row(found, source.parent, f"{source.name}:{number}", row, table.groups)
-    if not found.entries and not found.rejected:
+    if not found.entries and not found.rejected and not found.refused:
         raise SourceError(f"{source} lists no recordings below its header.")
 
 
 def _take_row(found: Scan, folder: Path, line: str, row: dict[str, str], groups: list[str]) -> None:
     written, label = row["path"].strip(), clean_text(row["label"])
+    values = {name: value for name in groups if (value := clean_text(row[name]))}
+    if found.turns_away(values):
+        return
     if not written or "\0" in written:
         found.reject(line, "bad-row", f"the path is {written!r}", label or None)
         return
@@ -188,7 +209,6 @@ def _take_row(found: Scan, folder: Path, line: str, row: dict[str, str], groups:
     if (problem := _row_problem(path, folder)) is not None:
         found.reject(shown_name(written), *problem, label or None)
         return
-    values = {name: value for name in groups if (value := clean_text(row[name]))}
     _take(found, SourceEntry(path, label, values, shown_name(written)))
 
 
