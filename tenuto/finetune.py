@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,9 @@ def _material(
     preprocessing: Preprocessing,
     params: Params,
 ) -> Material:
-    classes = rows["label"].map({label: index for index, label in enumerate(labels)}).to_numpy(np.int64)
-    balance = imbalance.balance(rows, classes, len(labels), params.imbalance, params.finetune)
-    return Material(data, labels, rows, validation, preprocessing, balance)
+    plain = Material(data, labels, rows, validation, preprocessing, imbalance.PLAIN)
+    balance = imbalance.balance(rows, plain.classes(rows), len(labels), params.imbalance, params.finetune)
+    return replace(plain, balance=balance)
 
 
 def _fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:

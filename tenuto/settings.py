@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -436,7 +436,7 @@ def _value_at(values: Any, section: type[BaseModel] | None, path: Sequence[str])
     for part in path:
         field = section.model_fields[part] if section else None
         values = values[part] if isinstance(values, dict) and part in values else getattr(field, "default", None)
-        section = field.annotation if field and _is_section(field.annotation) else None
+        section = cast("type[BaseModel]", field.annotation) if field and _is_section(field.annotation) else None
     return values
 
 

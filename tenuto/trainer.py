@@ -143,7 +143,8 @@ class _AudioTrainer(Trainer):
             "eval_log_loss": scores.log_loss,
         }
         # saved with the Trainer's state, so that a resumed training goes on from there
-        self.log(metrics if self._dro is None else {**metrics, _SHARES: self._dro.shares.tolist()})
+        shares: dict[str, Any] = {} if self._dro is None else {_SHARES: self._dro.shares.tolist()}
+        self.log({**metrics, **shares})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tenuto.errors import SettingsError
-from tenuto.settings import Params, digest, load_params
+from tenuto.settings import Params, digest, load_params, validated
 
 
 @pytest.fixture
@@ -200,3 +200,16 @@ def test_the_digest_follows_the_choices_not_their_order(params: Path) -> None:
     params.write_text("name: digits\nseed: 1\n")
     assert digest(load_params(params)) == one
     assert digest(load_params(params, ["seed=2"])) != one
+
+
+def test_keys_of_two_sections_that_do_not_go_together_are_both_named() -> None:
+    values = {"name": "a", "finetune": {"label_smoothing": 0.1}, "imbalance": {"loss": "focal"}}
+    wanted = r"finetune.label_smoothing = 0.1 and imbalance.loss = 'focal' do not go together"
+    with pytest.raises(SettingsError, match=wanted):
+        validated(Params, values, "params.yaml")
+
+
+def test_classes_are_evened_out_once() -> None:
+    values = {"name": "a", "imbalance": {"sample_by": "label", "class_weights": "inverse"}}
+    with pytest.raises(SettingsError, match=r"imbalance.sample_by = 'label' and imbalance.class_weights = 'inverse'"):
+        validated(Params, values, "params.yaml")
