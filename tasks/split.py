@@ -10,14 +10,15 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tenuto import manifest, splits
+from tenuto.holdout import Holdout
 from tenuto.records import DatasetVersion
 from tenuto.settings import SplitSettings
 
 
 @task(name="split", task_run_name="split-{dataset.clips}-clips", cache_policy=NO_CACHE, persist_result=False)
-def split(dataset: DatasetVersion, settings: SplitSettings, folder: Path) -> Path:
+def split(dataset: DatasetVersion, settings: SplitSettings, folder: Path, holdout: Holdout | None = None) -> Path:
     """The clips table (the manifest with each clip's split), written under `folder` as Parquet."""
-    clips = splits.assign(manifest.read(dataset.manifest_path), settings)
+    clips = splits.assign(manifest.read(dataset.manifest_path), settings, holdout)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "clips.parquet"
     clips.to_parquet(path, index=False)

@@ -102,16 +102,15 @@ class Holdout(Section):
 
     def without(self, *units: str) -> Holdout:
         """The holdout without these groups (by value) or families (by clip id), as an erasure needs it."""
-        names = set(units)
+        kept = {key: tuple(name for name in names if name not in units) for key, names in self.hold_out.items()}
+        rotations = tuple(
+            rotation.model_copy(
+                update={part: getattr(rotation, part).without(units) for part in ("test", "golden", "released")}
+            )
+            for rotation in self.rotations
+        )
         return self.model_copy(
-            update={
-                "rotations": tuple(
-                    rotation.model_copy(
-                        update={part: getattr(rotation, part).without(names) for part in ("test", "golden", "released")}
-                    )
-                    for rotation in self.rotations
-                )
-            }
+            update={"hold_out": {key: names for key, names in kept.items() if names}, "rotations": rotations}
         )
 
     def require_fit(self, group: str | None, settings: SplitSettings) -> None:

@@ -1,4 +1,5 @@
 import logging
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tenuto import splits
 from tenuto.errors import SettingsError, TrainingError
+from tenuto.holdout import Holdout, Rotation, Units
 from tenuto.settings import SplitSettings
 
 
@@ -229,3 +231,124 @@ def test_no_clip_moves_when_batches_are_added_and_no_family_is_in_two_splits(see
         used = division[division["split"] != "aside"]
         assert used.groupby("family")["split"].nunique().max() == 1
         assert set(division.loc[division["split"] == "aside", "aside_reason"].str[:17]) <= {"near-duplicate of"}
+
+
+def rotation(batch: int, **units: str) -> Rotation:
+    """A rotation of groups whose names are single letters: rotation(0, test="ab", released="c")."""
+    parts = {"test": "", "released": ""} | units
+    named = {part: Units(groups=tuple(names)) for part, names in parts.items()}
+    return Rotation(at=datetime(2026, 3, 2, tzinfo=UTC), batch=batch, **named)
+
+
+def rotated(*rotations: Rotation, **more) -> Holdout:
+    return Holdout(group="speaker", rotations=rotations, **more)
+
+
+def test_a_rotation_moves_the_units_that_it_names_and_no_other():
+    clips = manifest(speakers("abcdefghijkl"))
+    before = splits.assign(clips, SplitSettings())
+    old, others = (sorted(splits_of(before, "group_speaker")[split]) for split in ("test", "train"))
+    holdout = rotated(rotation(0, test="".join(others[:2]), golden=others[2], released="".join(old)))
+    after = splits.assign(clips, SplitSettings(), holdout)
+    by_split = splits_of(after, "group_speaker")
+    assert by_split["test"] == set(others[:2])
+    assert by_split["golden"] == {others[2]}
+    assert set(old) <= by_split["train"]
+    assert by_split["validation"] == splits_of(before, "group_speaker")["validation"]
+
+
+def test_new_speakers_after_a_rotation_fill_the_splits_as_before_and_none_becomes_golden():
+    old = manifest(speakers("abcdefghij"))
+    before = splits_of(splits.assign(old, SplitSettings()), "group_speaker")
+    trained = sorted(before["train"])
+    holdout = rotated(rotation(0, test=trained[0], golden=trained[1], released="".join(before["test"])))
+    clips = manifest(speakers("abcdefghij") + speakers("klmnopqrst", batch=1))
+    after = splits.assign(clips, SplitSettings(), holdout)
+    new = after[after["batch"] == 1].groupby("split")["group_speaker"].nunique()
+    # of the 19 units that are not golden: train 12.35, validation 2.85, test 3.8; there were 6, 2 and 1
+    assert new.to_dict() == {"train": 6, "validation": 1, "test": 3}
+    earlier = splits.assign(old, SplitSettings(), holdout).set_index("clip_id")["split"]
+    assert (after.set_index("clip_id").loc[earlier.index, "split"] == earlier).all()
+
+
+def test_later_clips_of_a_moved_speaker_follow_her():
+    clips = manifest(speakers("abcdef") + speakers("abcdef", batch=1))
+    before = splits_of(splits.assign(clips, SplitSettings()), "group_speaker")
+    moved, released = min(before["train"]), min(before["test"])
+    after = splits.assign(clips, SplitSettings(), rotated(rotation(0, test=moved, released=released)))
+    assert set(after.loc[after["group_speaker"] == moved, "split"]) == {"test"}
+    assert set(after.loc[after["group_speaker"] == released, "split"]) == {"train"}
+
+
+def test_a_test_set_by_name_is_released_by_a_rotation_with_all_that_was_aside_for_it():
+    rows = speakers("abcdef", group_accent="north") + speakers("f", group_accent="south")
+    settings = SplitSettings(hold_out={"accent": ("south",)})
+    before = splits.assign(manifest(rows), settings)
+    fresh = min(splits_of(before, "group_speaker")["train"])
+    holdout = rotated(rotation(0, test=fresh, released="f"), hold_out={"accent": ("south",)})
+    after = splits.assign(manifest(rows), settings, holdout)
+    assert splits_of(after, "group_speaker")["test"] == {fresh}
+    assert set(after.loc[after["group_speaker"] == "f", "split"]) == {"train"}
+    assert set(after["aside_reason"]) == {""}
+    with pytest.raises(
+        SettingsError, match=r"split\.hold_out = empty: it was .*south.* when the test set was first rot"
+    ):
+        splits.assign(manifest(rows), SplitSettings(), holdout)
+
+
+def test_another_group_than_the_rotations_is_refused():
+    clips = manifest([{**row, "group_site": row["group_speaker"]} for row in speakers("abcdef")])
+    with pytest.raises(
+        SettingsError, match=r"split\.group gives 'site' and holdout\.yaml names test clips by 'speaker'"
+    ):
+        splits.assign(clips, SplitSettings(group="site"), rotated(rotation(0, test="a", released="b")))
+
+
+def test_a_golden_clip_stays_golden_though_a_near_duplicate_of_the_same_batch_is_tested():
+    clips = manifest(speakers("abcdef"))
+    clips.loc[[4, 12], "family"] = "0004"  # of speakers b and d
+    after = splits.assign(clips, SplitSettings(), rotated(rotation(0, test="b", golden="d", released="a")))
+    assert after["split"].iloc[12] == "golden"
+    assert after["aside_reason"].iloc[4] == "near-duplicate of 0012, a golden clip"
+
+
+def test_the_units_of_clips_without_a_speaker_are_their_families():
+    clips = manifest([*speakers("abc"), {"group_speaker": None, "label": "a"}])
+    assert splits.units(clips, SplitSettings())[-2:] == [("group", "c"), ("family", "0012")]
+
+
+def test_a_clip_that_is_held_out_by_name_stays_tested_when_a_copy_without_the_name_arrives():
+    rows = [{"label": "ab"[i % 2], "group_site": "s" if i < 4 else None} for i in range(20)]
+    rows.append({"label": "a", "group_site": None, "family": "0000", "batch": 1})
+    clips = splits.assign(manifest(rows), SplitSettings(group=None, hold_out={"site": ("s",)}))
+    assert set(clips["split"].iloc[:4]) == {"test"}
+    assert clips["split"].iloc[20] == "aside"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(24, 60), with_speakers=st.booleans())
+def test_no_clip_moves_between_rotations(seed, size, with_speakers):
+    clips = history(seed, size, with_speakers)
+    rng = np.random.default_rng(seed)
+    kept_whole = splits.Division(
+        clips, "speaker" if with_speakers else None, np.zeros(size, bool), SplitSettings(), Holdout()
+    ).placed()[1]
+    rotations, past = [], Holdout()
+    for batch in (0, 2):
+        there = sorted({unit for unit, at in zip(kept_whole, clips["batch"], strict=True) if at <= batch})
+        drawn = [there[i] for i in rng.choice(len(there), size=min(4, len(there)), replace=False)]
+        parts = {"test": drawn[:1], "golden": drawn[1:2], "released": drawn[2:]}
+        at = datetime(2026, 3, 2, tzinfo=UTC)
+        rotations.append(Rotation(at=at, batch=batch, **{part: Units.of(units) for part, units in parts.items()}))
+    past = Holdout(group="speaker" if with_speakers else None, rotations=tuple(rotations))
+    placed: list[pd.Series] = []
+    for batch in (2, 3):
+        try:
+            found = splits.assign(clips[clips["batch"] <= batch], SplitSettings(), past)
+        except TrainingError:
+            continue
+        placed.append(found.set_index("clip_id")["split"])
+        used = found[found["split"] != "aside"]
+        assert used.groupby("family")["split"].nunique().max() == 1
+    for before, after in pairwise(placed):
+        assert (after.loc[before.index] == before).all()
