@@ -34,7 +34,7 @@ def evaluate(
     """The evaluation, its probabilities written under `output`.
 
     `group` is the column whose values are resampled; `contaminated` names test clips that the champion trained on,
-    None when what it trained on is unknown. Golden clips are watched, not judged: they are heard without added noise.
+    None when what it trained on is unknown. Golden clips are watched, not judged: no noise, no latency.
     """
     import pandas as pd
 
@@ -46,11 +46,12 @@ def evaluate(
         models,
         heard,
         data,
-        settings if split == "test" else settings.model_copy(update={"noise_snr_db": ()}),
+        settings,
         group,
         output,
         contaminated=contaminated,
         majority=trained["label"].mode()[0],
+        is_judged=split == "test",
         on_progress=_tell,
     )
 

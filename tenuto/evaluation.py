@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto import acoustics, metrics, robustness, statistics
+from tenuto import acoustics, latency, metrics, robustness, statistics
 from tenuto.errors import TrainingError
 from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation, Interval
 from tenuto.robustness import FloatArray, Model
@@ -39,6 +39,7 @@ def evaluate(
     *,
     contaminated: frozenset[str] | None = frozenset(),
     majority: str | None = None,
+    is_judged: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """What the checkpoints `models` ('candidate', 'baseline', perhaps 'champion') score on the test rows `clips`.
@@ -46,8 +47,9 @@ def evaluate(
     `group` names the resampling unit ('speaker'); without one, near-duplicate families are resampled. Test clips in
     `contaminated` were training clips of the champion: they are left out for every model, or the champion is when
     nothing would remain, or when they are unknown (None). `majority` is the most frequent training label (default: the
-    most frequent test label). Probabilities are written to `output` as Parquet. `on_progress` is called with clips
-    done and all clips.
+    most frequent test label). Probabilities are written to `output` as Parquet. Clips that are only watched
+    (`is_judged` false) are heard as they are: neither added noise nor latency is measured on them. `on_progress` is
+    called with clips done and all clips.
 
     Raises TrainingError when there is no test clip.
     """
@@ -58,7 +60,8 @@ def evaluate(
     kept, unscored = comparable(clips, CHAMPION in models, contaminated)
     loaded: dict[str, Model] = {n: Predictor.load(path) for n, path in models.items() if n not in unscored}
     labels = tuple(sorted({*kept["label"], *(label for model in loaded.values() for label in model.labels)}))
-    noisy = robustness.chosen(kept, settings.noise_clips if settings.noise_snr_db else 0)
+    levels = settings.noise_snr_db if is_judged else ()
+    noisy = robustness.chosen(kept, settings.noise_clips if levels else 0)
     count = _counter(len(kept) + len(noisy), on_progress)
     heard = probabilities(loaded, kept, data, settings.batch_size, count)
     columns = {name: metrics.aligned(p, loaded[name].labels, labels) for name, p in heard.items()}
@@ -66,12 +69,13 @@ def evaluate(
     table = answer_table(kept, labels, columns, group)
     output.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(output, index=False)
-    noise = robustness.under_noise(loaded, noisy, data, settings.noise_snr_db, settings.batch_size, count)
+    noise = robustness.under_noise(loaded, noisy, data, levels, settings.batch_size, count)
     return summarise(table, labels, output, settings, unit_name(kept, group)).model_copy(
         update={
             "noise": {n: {CLEAN: _macro_recall(table, n, noisy), **found} for n, found in noise.items() if found},
             "left_out": tuple(sorted(set(clips["clip_id"]) - set(kept["clip_id"]))),
             "unscored": unscored,
+            "latency": latency.of_models(loaded, models, kept, data) if is_judged else {},
         }
     )
 

@@ -28,19 +28,22 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
-from tenuto.reporting import decision, formats, listening, scores, sounds, tables
+from tenuto.reporting import decision, formats, listening, oversight, scores, sounds, tables
 from tenuto.settings import Params
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 SECTIONS = (
     ("rules", "Rules", "rules"),
+    ("test-set", "Test set", "test_set"),
     ("models", "Models", "models"),
+    ("golden", "Golden clips", "golden"),
     ("findings", "Findings", "findings"),
     ("listen", "Listen", "listen"),
     ("classes", "Classes", "classes"),
     ("confusion", "Confusion", "confusions"),
     ("group-1", "Groups", "groups"),
+    ("slices", "Conditions", "slices"),
     ("noise", "Noise", "noise"),
     ("clips", "Clips", "splits"),
     ("quarantine", "Quarantine", "quarantine"),
@@ -64,9 +67,12 @@ class ReportInputs:
     quarantine_path: Path | None = None
     validation: ValidationReport | None = None
     evaluation: Evaluation | None = None
+    golden: Evaluation | None = None  # of the frozen clips, which are watched and never decide
     fill: FillComparison | None = None
     params: Params | None = None  # of which the augmentation is shown
     registered: RegisteredModel | None = None
+    approval: str = ""  # what a person said of the candidate, as a sentence
+    model_card: Path | None = None
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     checkpoint: Checkpoint | None = None
     backbone_licence: str = ""
@@ -100,6 +106,9 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "run": inputs,
         "outcome": decision.outcome(inputs.verdict, inputs.validation, inputs.registered, inputs.champion),
         "rules": [decision.rule(result) for result in inputs.verdict.rules],
+        "test_set": oversight.test_set(inputs.verdict),
+        "golden": oversight.golden(inputs.evaluation, inputs.golden, inputs.champion),
+        "model_card": decision.link_from(folder, inputs.model_card),
         "findings": findings,
         "failed_findings": sorted((f for f in findings if not f.success), key=lambda f: f.severity),
         "passed_findings": [finding for finding in findings if finding.success],
@@ -139,6 +148,8 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "remarks": scores.remarks(evaluation),
         "classes": scores.classes(evaluation),
         "groups": scores.groups(evaluation),
+        "slices": scores.slices(evaluation),
+        "latency": scores.latency(evaluation),
         "confusions": scores.confusions(evaluation),
         "noise": scores.noise(evaluation),
         "listen": listening.worth_hearing(evaluation, clips, inputs.data),

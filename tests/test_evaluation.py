@@ -153,6 +153,13 @@ def test_acoustic_slices_are_scored_like_groups(clips: pd.DataFrame, tmp_path: P
     assert table["slice_level"].isna().all()
 
 
+def test_models_are_timed_on_clips_that_decide(clips: pd.DataFrame, tmp_path: Path) -> None:
+    assert set(run(clips, tmp_path).latency) == {"candidate", "baseline"}
+    watched = run(clips, tmp_path, is_judged=False)
+    assert watched.latency == watched.noise == {}
+    assert watched.metrics["candidate"]["accuracy"] == 1
+
+
 def test_clips_without_facts_have_no_slices(clips: pd.DataFrame, tmp_path: Path) -> None:
     assert run(clips, tmp_path).per_slice == {"candidate": {}, "baseline": {}, "majority": {}}
 

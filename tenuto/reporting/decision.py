@@ -43,6 +43,8 @@ def outcome(
 ) -> Outcome:
     """The verdict in a word, what it means for the registry, and why."""
     tone, mark, word = _WORDS[verdict.verdict]
+    if _waits(verdict, registered):
+        tone, mark, word = "hold", "!", "Waits for approval"
     if validation is not None and validation.stops:
         tone, mark, word = "bad", "✕", "Stopped by validation"
     return Outcome(tone, mark, word, _consequence(verdict, registered, champion), _deciding_reasons(verdict))
@@ -53,9 +55,17 @@ def _consequence(verdict: Verdict, registered: RegisteredModel | None, champion:
     if registered is None:
         return f"No model was registered{stays}."
     model = f"Version {registered.version} of {registered.name}"
+    if _waits(verdict, registered):
+        asks = f"`tenuto approve {registered.version}` makes it the champion"
+        return f"{model} passed and waits for a person: {asks}{stays + ' until then' if champion else ''}."
     if verdict.verdict == "promote":
         return f"{model} is the champion now" + (f"; it was version {champion.version} before." if champion else ".")
     return f"{model} was registered as a challenger{stays}."
+
+
+def _waits(verdict: Verdict, registered: RegisteredModel | None) -> bool:
+    """True when the policy leaves the last word to a person who has not yet spoken."""
+    return verdict.verdict == "promote" and registered is not None and "champion" not in registered.aliases
 
 
 def _deciding_reasons(verdict: Verdict) -> list[str]:
@@ -87,6 +97,7 @@ _MARKS = {
     "pass": ("good", "✓"),
     "fail": ("bad", "✕"),
     "inconclusive": ("hold", "?"),
+    "insufficient n": ("hold", "n"),
     "not evaluated": ("hold", "!"),
     "not applicable": ("none", "–"),
 }

@@ -22,6 +22,14 @@ def signed(value: float | None, digits: int = 3) -> str:
     return ("+" if value is not None and value > 0 else "") + figure(value, digits)
 
 
+def small(value: float) -> str:
+    """A probability with two digits that count: '0.31', '0.00096', 'under 0.0001'."""
+    if 0 < value < 0.0001:
+        return "under 0.0001"
+    decimals = 2 if value >= 0.1 or value == 0 else 1 - math.floor(math.log10(value))
+    return f"{value:.{decimals}f}"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands apart."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
@@ -65,6 +73,13 @@ def named(group: str) -> str:
     return f"{'class' if kind == 'label' else kind} {name}" if equals else group
 
 
+def percent(share: float | None) -> str:
+    """'4 %', '0.3 %', '120 %'."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    return f"{share * 100:.{0 if share >= 0.01 else 1}f} %"
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "figure": figure,
     "signed": signed,
@@ -75,4 +90,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "web_link": web_link,
     "share": share,
     "named": named,
+    "percent": percent,
 }

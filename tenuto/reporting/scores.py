@@ -20,6 +20,9 @@ MODELS = {
 WIDEST_MATRIX = 14
 """More classes than these are shown as coloured cells without numbers."""
 
+FEW_CLIPS = 10
+"""A class, group or band of fewer test clips is marked: ten right of ten prove no more than a recall of 0.69."""
+
 LONGEST_STUB = 14
 MOST_CONFUSIONS = 5
 
@@ -82,6 +85,11 @@ class Bar:
     rivals: dict[str, float]  # baseline, champion
     figures: dict[str, float]
 
+    @property
+    def is_few(self) -> bool:
+        """True when there are too few clips to say much."""
+        return self.figures.get("support", math.inf) < FEW_CLIPS
+
 
 def classes(evaluation: Evaluation) -> list[Bar]:
     """Per-class recall, the weakest first; classes without test clips last."""
@@ -129,6 +137,43 @@ def groups(evaluation: Evaluation) -> list[Group]:
         )
         for name in names
     ]
+
+
+SLICES = {
+    "noise": "Signal-to-noise ratio",
+    "duration": "Duration",
+    "rate": "Sample rate",
+    "codec": "Codec",
+    "level": "Loudness",
+}
+"""Kinds of acoustic slice in the order of the page, as headings."""
+
+
+def slices(evaluation: Evaluation) -> list[Group]:
+    """Accuracy per band of each acoustic condition that differs between the test clips."""
+    found = evaluation.per_slice.get("candidate", {})
+    return [
+        Group(
+            SLICES.get(kind, kind),
+            _bars({model: per.get(kind, {}) for model, per in evaluation.per_slice.items()}, "accuracy"),
+            {},
+        )
+        for kind in [*(k for k in SLICES if k in found), *(k for k in found if k not in SLICES)]
+    ]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one model takes over one clip, on the machine of the run."""
+
+    key: str
+    name: str
+    figures: dict[str, float]
+
+
+def latency(evaluation: Evaluation) -> list[Latency]:
+    """One row per model that was timed."""
+    return [Latency(m, _name(m), evaluation.latency[m]) for m in model_keys(evaluation) if evaluation.latency.get(m)]
 
 
 @dataclass(frozen=True)

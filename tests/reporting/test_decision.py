@@ -9,6 +9,7 @@ from tenuto.records import (
     FillComparison,
     Finding,
     RegisteredModel,
+    RuleOutcome,
     RuleResult,
     ValidationReport,
     Verdict,
@@ -16,7 +17,8 @@ from tenuto.records import (
 )
 from tenuto.reporting import decision
 
-NEW = RegisteredModel(name="digits", version="7", aliases=())
+NEW = RegisteredModel(name="digits", version="7", aliases=("champion",))
+PENDING = RegisteredModel(name="digits", version="7", aliases=())
 OLD = RegisteredModel(name="digits", version="6", aliases=("champion",))
 
 
@@ -33,7 +35,20 @@ def rule(outcome: Any, reason: str = "because.", **figures: float) -> RuleResult
     [
         ("promote", NEW, OLD, "Version 7 of digits is the champion now; it was version 6 before."),
         ("promote", NEW, None, "Version 7 of digits is the champion now."),
-        ("register", NEW, OLD, "Version 7 of digits was registered as a challenger; version 6 stays the champion."),
+        (
+            "promote",
+            PENDING,
+            OLD,
+            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion; version 6 "
+            "stays the champion until then.",
+        ),
+        (
+            "promote",
+            PENDING,
+            None,
+            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion.",
+        ),
+        ("register", PENDING, OLD, "Version 7 of digits was registered as a challenger; version 6 stays the champion."),
         ("reject", None, OLD, "No model was registered; version 6 stays the champion."),
         ("not evaluated", None, None, "No model was registered."),
     ],
@@ -47,6 +62,18 @@ def test_what_it_means_for_the_registry(
 @pytest.mark.parametrize("name", get_args(VerdictName))
 def test_every_verdict_has_a_word(name: str) -> None:
     assert decision.outcome(verdict(name), None, None, None).word
+
+
+def test_a_candidate_that_waits_for_a_person_is_not_called_promoted() -> None:
+    waiting = decision.outcome(verdict("promote"), None, PENDING, OLD)
+    assert (waiting.tone, waiting.word) == ("hold", "Waits for approval")
+    assert decision.outcome(verdict("promote"), None, NEW, OLD).word == "Promoted"
+
+
+@pytest.mark.parametrize("outcome", get_args(RuleOutcome))
+def test_every_outcome_of_a_rule_has_a_mark_of_its_own(outcome: str) -> None:
+    marks = {other: decision.rule(rule(other)).mark for other in get_args(RuleOutcome)}
+    assert list(marks.values()).count(marks[outcome]) == 1
 
 
 def test_a_stop_is_named_as_such() -> None:

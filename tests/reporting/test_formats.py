@@ -35,6 +35,21 @@ def test_duration(seconds: float | None, expected: str) -> None:
     assert formats.duration(seconds) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.31, "0.31"), (0.05, "0.050"), (0.00096154, "0.00096"), (0.0, "0.00"), (1.0, "1.00"), (2e-9, "under 0.0001")],
+)
+def test_small(value: float, expected: str) -> None:
+    assert formats.small(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0064, "0.6 %"), (0.05, "5 %"), (1.2, "120 %"), (None, "–"), (float("nan"), "–")]
+)
+def test_percent(share: float | None, expected: str) -> None:
+    assert formats.percent(share) == expected
+
+
 def test_counted() -> None:
     assert formats.counted(1, "clip") == "1 clip"
     assert formats.counted(1340, "clip") == "1,340 clips"

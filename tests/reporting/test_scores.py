@@ -60,6 +60,34 @@ def test_groups_are_set_beside_the_champion_where_it_heard_them() -> None:
     assert group.gaps == {"candidate": 0.1}
 
 
+def test_rows_of_few_clips_are_marked() -> None:
+    assert [(bar.name, bar.is_few) for bar in scores.classes(evaluation())] == [("b", True), ("a", False), ("c", True)]
+
+
+def test_slices_are_bars_under_their_headings() -> None:
+    bands = {"under 10 dB": {"accuracy": 0.9, "support": 50}, "10-20 dB": {"accuracy": 0.4, "support": 5}}
+    rates = {"8 kHz": {"accuracy": 0.5, "support": 55}}
+    noise, rate, other = scores.slices(
+        evaluation(
+            per_slice={
+                "candidate": {"rate": rates, "wind": rates, "noise": bands},
+                "champion": {"noise": {"10-20 dB": {"accuracy": 0.6, "support": 5}}},
+            }
+        )
+    )
+    assert [(bar.name, bar.score, bar.rivals) for bar in noise.bars] == [
+        ("10-20 dB", 0.4, {"champion": 0.6}),
+        ("under 10 dB", 0.9, {}),
+    ]
+    assert (noise.name, rate.name, other.name) == ("Signal-to-noise ratio", "Sample rate", "wind")
+    assert scores.slices(evaluation()) == []
+
+
+def test_latency_has_a_row_per_model_that_was_timed() -> None:
+    rows = scores.latency(evaluation(latency={"champion": {"p50_ms": 2.0}, "candidate": {"p50_ms": 1.0}, "other": {}}))
+    assert [(row.name, row.figures["p50_ms"]) for row in rows] == [("Candidate", 1.0), ("Champion", 2.0)]
+
+
 def test_confusion_gives_shares_of_rows_and_the_most_frequent_mistakes() -> None:
     (matrix,) = scores.confusions(evaluation())
     assert matrix.rows == [("a", [(9, 0.9), (1, 0.1)]), ("b", [(3, 0.6), (2, 0.4)])]
