@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tenuto.errors import TrainingError
-from tenuto.tallies import LOSSES, Answers, BoolArray, FloatArray, IntArray, score, tallies
+from tenuto.tallies import LOSSES, Answers, BoolArray, FloatArray, IntArray, bounds, score, tallies
 
 MIN_UNITS = 5
 """With fewer units than this their spread cannot be estimated: clips are drawn within each unit instead."""
@@ -63,6 +63,15 @@ class Sample:
     def value(self) -> float:
         """The quantity as observed."""
         return float(self.of(self.tallies.sum(axis=0)))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value that the quantity can have."""
+        if self.is_relative:
+            return -np.inf, np.inf
+        least, most = bounds(self.metric)
+        ends = [sorted((term.weight * least, term.weight * most)) for term in self.terms]
+        return sum(end[0] for end in ends), sum(end[1] for end in ends)
 
     def of(self, totals: FloatArray) -> FloatArray:
         """The quantity of totals (..., columns): (...); a share of the second term's score where `is_relative`."""

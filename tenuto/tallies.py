@@ -123,6 +123,11 @@ For the expected calibration error see Guo et al. 2017, "On Calibration of Moder
 """
 
 
+def bounds(metric: str) -> tuple[float, float]:
+    """The smallest and the largest value that there is."""
+    return 0.0, {"brier": 2.0, "log_loss": -float(np.log(_SMALLEST_PROBABILITY))}.get(metric, 1.0)
+
+
 def tallies(answers: Answers, metric: str, model: str, label: str | None, clusters: IntArray, rows: int) -> FloatArray:
     """Sums per cluster, (rows, columns), from which `score` computes the metric of the model.
 
@@ -133,10 +138,12 @@ def tallies(answers: Answers, metric: str, model: str, label: str | None, cluste
         return _summed(np.column_stack([added, np.ones(len(added))]), clusters, rows)
     columns, predicted = answers.columns(label), answers.predicted[model]
     right = np.where(predicted == answers.truth, predicted, -1)
-    return np.concatenate(
-        [_tally(codes, len(answers.labels), columns, clusters, rows) for codes in (answers.truth, predicted, right)],
-        axis=1,
-    )
+    counts = [
+        _tally(codes, len(answers.labels), columns, clusters, rows) for codes in (answers.truth, predicted, right)
+    ]
+    if metric == "accuracy":  # needs no classes, and without them far fewer clusters differ
+        counts = [count.sum(axis=1, keepdims=True) for count in counts]
+    return np.concatenate(counts, axis=1)
 
 
 def score(metric: str, totals: FloatArray) -> FloatArray:
