@@ -17,6 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tenuto import manifest
+from tenuto.erasure.records import require_finished
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.records import DatasetVersion
 from tenuto.workspace import Workspace
@@ -66,15 +67,16 @@ def fetch(root: Path) -> DatasetVersion:
     would remove.
     """
     workspace = Workspace(root)
+    require_finished(workspace.erasure_journal)
     if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
         raise DatasetError(
             f"{root} has no data.dvc, so no recordings yet; add some with `tenuto data add SOURCE`, "
             "or the synthetic starter set with `tenuto data starter`."
         )
-    with _repository(root) as repo:
+    with repository(root) as repo:
         if not workspace.data_dvc.is_file():
             return _version(workspace, _finished(repo, workspace))
-        output = _output(repo)
+        output = tracked(repo)
         if not output.exists or output.changed_checksum():
             if _is_unrecorded_addition(repo, workspace):
                 return _version(workspace, _finished(repo, workspace))
@@ -88,10 +90,16 @@ def record(root: Path, push: bool) -> DatasetVersion:
 
     Raises DatasetError when `data/` holds no manifest or the remote cannot be written.
     """
+    require_finished(Workspace(root).erasure_journal)
+    return recorded(root, push)
+
+
+def recorded(root: Path, push: bool) -> DatasetVersion:
+    """As `record`, also while an erasure is under way."""
     workspace = Workspace(root)
     if not workspace.manifest.is_file():
         raise DatasetError(f"{workspace.data} holds no manifest; add recordings with `tenuto data add SOURCE`.")
-    with _repository(root) as repo:
+    with repository(root) as repo:
         (stage,) = repo.add(str(workspace.data))
         if push:
             _push(repo, stage.outs[0])
@@ -143,7 +151,7 @@ def _is_tracked_by_a_parent(root: Path) -> bool:
 
 
 @contextmanager
-def _repository(root: Path) -> Iterator[Repo]:
+def repository(root: Path) -> Iterator[Repo]:
     """The DVC repository of a workspace, inside or outside git."""
     from dvc.repo import Repo
     from dvc.scm import SCM, SCMError
@@ -173,7 +181,7 @@ def _explained(root: Path) -> Iterator[None]:
         raise DatasetError(f"DVC could not work on {root}: {error}") from error
 
 
-def _output(repo: Repo) -> Output:
+def tracked(repo: Repo) -> Output:
     (stage,) = repo.stage.load_all(str(Path(repo.root_dir, "data.dvc")))
     (output,) = stage.outs
     if not output.hash_info:

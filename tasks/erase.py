@@ -1,0 +1,206 @@
+"""Somebody's recordings in MLflow: which runs and versions held them, and what is taken out of them there.
+
+Everything goes through MLflow's own client, so that a server and its bucket are reached as a file is. The run's figures
+stay: they are sums over many clips. Weights that heard her stay too, under a tag that says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tenuto import lineage
+from tenuto.erasure import dataset
+from tenuto.erasure.identities import Identities
+from tenuto.erasure.records import ROLES, Purged, Role, Trace
+from tenuto.erasure.scrub import scrubbed
+from tenuto.erasure.traces import NOTICE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+
+TAG = "tenuto.erased"
+"""On runs and versions whose recordings were erased: the numbers of the certificates."""
+
+_FREE_TEXT_TAGS = ("tenuto.reasons", "tenuto.git_dirty_files", "mlflow.note.content", "mlflow.runName")
+_KEPT_FOLDERS = ("plots", "model")
+_PAGES = ".html"
+
+
+def traces(tracking_uri: str, name: str, who: Identities) -> tuple[tuple[Trace, ...], tuple[str, ...]]:
+    """The runs of `name` whose clips tables hold her, oldest first, and the names of the pages of all other runs."""
+    client = _client(tracking_uri)
+    versions = {version.run_id: version for version in _versions(client, name)}
+    aliases = _aliases(client, name)
+    found, clean = [], []
+    for run in _runs(client, name):
+        clips = _roles(client, run, who)
+        if not clips:
+            clean += [PurePosixPath(path).name for path in _files(client, run.info.run_id, "report")]
+            continue
+        version = versions.get(run.info.run_id)
+        number = str(version.version) if version else None
+        found.append(
+            Trace(
+                run=run.info.run_id,
+                version=number,
+                aliases=tuple(sorted(alias for alias, at in aliases.items() if at == number)),
+                clips=clips,
+                prefect_run=run.data.tags.get("tenuto.prefect_run"),
+            )
+        )
+    return tuple(reversed(found)), tuple(clean)
+
+
+def tag(tracking_uri: str, name: str, affected: Collection[Trace], number: str) -> None:
+    """Leaves the certificate's number on the runs that held her, and on the versions that heard her."""
+    client = _client(tracking_uri)
+    versions = {str(version.version): version for version in _versions(client, name)}
+    for trace in affected:
+        client.set_tag(trace.run, TAG, _added(client.get_run(trace.run).data.tags.get(TAG), number))
+        if trace.heard and trace.version in versions:
+            tags = versions[trace.version].tags
+            client.set_model_version_tag(name, trace.version, TAG, _added(tags.get(TAG), number))
+
+
+def purge(tracking_uri: str, name: str, who: Identities, affected: Collection[Trace], number: str) -> Purged:
+    """What was rewritten in the runs of `name`, their files and its versions: rows and names of hers."""
+    client = _client(tracking_uri)
+    hers = {trace.run for trace in affected}
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    for run in _runs(client, name):
+        counts["tags"] += _scrub_run_tags(client, run, who)
+        for path in _files(client, run.info.run_id):
+            try:
+                counts["files"] += _scrub_file(client, run.info.run_id, path, who, run.info.run_id in hers, number)
+            except Exception as error:  # each kind of artifact store has its own
+                failed.append(f"a file of run {run.info.run_id} ({type(error).__name__})")
+    for version in _versions(client, name):
+        counts["texts of versions"] += _scrub_version(client, version, who)
+    why = f"could not be rewritten: {', '.join(failed)}" if failed else ""
+    return Purged(place="MLflow", counts=dict(counts), unreached=why)
+
+
+def _client(tracking_uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _runs(client: MlflowClient, name: str) -> Iterator[Run]:
+    """All runs of the experiment, newest first, those in MLflow's bin too."""
+    from mlflow.entities import ViewType
+
+    experiment = client.get_experiment_by_name(name)
+    token: str | None = None
+    while experiment is not None:
+        page = client.search_runs(
+            [experiment.experiment_id],
+            run_view_type=ViewType.ALL,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
+def _roles(client: MlflowClient, run: Run, who: Identities) -> dict[Role, int]:
+    """How many of her clips a run held, by what it did with them; empty when none or when nobody knows."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="tenuto-erase-") as scratch:
+            table = pd.read_parquet(client.download_artifacts(run.info.run_id, lineage.CLIPS, scratch))
+    except (MlflowException, OSError):
+        return {}
+    hers = table[dataset.of(table, who)]
+    splits = hers["split"] if "split" in hers else pd.Series("train", index=hers.index)
+    roles: Counter[Role] = Counter(ROLES.get(str(split), "aside") for split in splits)
+    return dict(sorted(roles.items()))
+
+
+def _files(client: MlflowClient, run_id: str, folder: str | None = None) -> Iterator[str]:
+    """The paths of a run's files, without plots, which show sums, and models, which show weights."""
+    for item in client.list_artifacts(run_id, folder):
+        if not item.is_dir:
+            yield item.path
+        elif item.path not in _KEPT_FOLDERS:
+            yield from _files(client, run_id, item.path)
+
+
+def _scrub_file(client: MlflowClient, run_id: str, path: str, who: Identities, is_hers: bool, number: str) -> bool:
+    """True when a file of a run had to be rewritten."""
+    with tempfile.TemporaryDirectory(prefix="tenuto-erase-") as scratch:
+        local = Path(client.download_artifacts(run_id, path, scratch))
+        data = local.read_bytes()
+        fresh = scrubbed(path, data, who)
+        if local.suffix == _PAGES and (is_hers or fresh):
+            fresh = NOTICE.format(number=number).encode()
+        if fresh is None or fresh == data:
+            return False
+        local.write_bytes(fresh)
+        client.log_artifact(run_id, str(local), str(PurePosixPath(path).parent).strip(".") or None)
+    return True
+
+
+def _scrub_run_tags(client: MlflowClient, run: Run, who: Identities) -> int:
+    from mlflow.entities import LifecycleStage
+
+    changed = {key: run.data.tags[key] for key in _FREE_TEXT_TAGS if who.are_in(run.data.tags.get(key, ""))}
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        return 0
+    for key, value in changed.items():
+        client.set_tag(run.info.run_id, key, who.without(value))
+    return len(changed)
+
+
+def _scrub_version(client: MlflowClient, version: ModelVersion, who: Identities) -> int:
+    changed = 0
+    for key in _FREE_TEXT_TAGS:
+        if who.are_in(version.tags.get(key, "")):
+            client.set_model_version_tag(version.name, version.version, key, who.without(version.tags[key]))
+            changed += 1
+    description = version.description or ""
+    if who.are_in(description):
+        client.update_model_version(version.name, version.version, who.without(description))
+        changed += 1
+    return changed
+
+
+def _added(numbers: str | None, number: str) -> str:
+    return " ".join(sorted({*(numbers or "").split(), number}))
