@@ -31,6 +31,9 @@ from tenuto.records import (
 from tenuto.reporting import decision, formats, listening, oversight, scores, sounds, tables
 from tenuto.settings import Params
 
+MODEL_CARD = "card/model-card.md"
+"""Where the MLflow run keeps the model card."""
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 SECTIONS = (
@@ -72,7 +75,7 @@ class ReportInputs:
     params: Params | None = None  # of which the augmentation is shown
     registered: RegisteredModel | None = None
     approval: str = ""  # what a person said of the candidate, as a sentence
-    model_card: Path | None = None
+    has_model_card: bool = False  # among the artifacts of the MLflow run
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     checkpoint: Checkpoint | None = None
     backbone_licence: str = ""
@@ -108,7 +111,8 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "rules": [decision.rule(result) for result in inputs.verdict.rules],
         "test_set": oversight.test_set(inputs.verdict),
         "golden": oversight.golden(inputs.evaluation, inputs.golden, inputs.champion),
-        "model_card": decision.link_from(folder, inputs.model_card),
+        "card_url": f"{inputs.mlflow_url}/artifacts/{MODEL_CARD}" if inputs.mlflow_url else None,
+        "card": MODEL_CARD,
         "findings": findings,
         "failed_findings": sorted((f for f in findings if not f.success), key=lambda f: f.severity),
         "passed_findings": [finding for finding in findings if finding.success],

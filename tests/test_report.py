@@ -90,6 +90,7 @@ def early(**more: Any) -> ReportInputs:
         "On the golden clips the candidate’s lead over the champion is −0.007 (−0.047 to +0.033).",
         "Signal-to-noise ratio",
         "insufficient n",
+        "card/model-card.md of the MLflow run, and the description of version 7 in the registry",
         "From scratch",
         "Majority class",
         "seven is filled up with augmented copies of its own training clips.",

@@ -323,8 +323,6 @@ def whole_run(folder: Path, per_cell: int = 5) -> ReportInputs:
     data = folder / "data"
     clips_path = write_clips(data, per_cell)
     clips = pd.read_parquet(clips_path)
-    card = folder / "model-card.md"
-    card.write_text("# digits, version 7")
     docs = folder / "docs"
     docs.mkdir()
     (docs / "index.html").write_text("docs")
@@ -376,7 +374,7 @@ def whole_run(folder: Path, per_cell: int = 5) -> ReportInputs:
         backbone_licence="Apache-2.0",
         code=CodeVersion(commit="0a41992f" * 5, branch="main", dirty_files=("params.yaml", "notes/today.md")),
         environment={"torch": "2.13.0", "transformers": "5.23.0", "mlflow": "3.17.2", "prefect": "3.8.8"},
-        model_card=card,
+        has_model_card=True,
         mlflow_run="6f1d0a52c1a94b6e8f6c4d6a1f0b2c3d",
         mlflow_url="http://127.0.0.1:5000/#/experiments/1/runs/6f1d0a52c1a94b6e8f6c4d6a1f0b2c3d",
         prefect_run="d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52",
