@@ -24,7 +24,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from flows import terminal
-from flows.commands import Json, Set, audit, data, erase, gate, holdout, ledger, prepare, registry, reproduce
+from flows.commands import Json, Set, audit, data, erase, gate, holdout, ledger, prepare, registry, remedies, reproduce
 from flows.stages import ctrl_c
 from tenuto import __version__
 from tenuto.errors import DatasetError, ServerError, TenutoError
@@ -61,6 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(remedies.app)
 app.add_typer(registry.app)
 app.add_typer(audit.app)
 app.add_typer(erase.app)

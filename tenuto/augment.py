@@ -34,6 +34,8 @@ DRAWN = (
 _ROOM_SECONDS = (0.1, 0.6)
 _BAND_LIMIT_HZ = (1500.0, 6000.0)
 _MAX_GROUP_VALUES = 20
+RARE_SHARE = 0.5
+"""A value of a group is rare when it has fewer clips than this share of the median."""
 
 
 def draw(count: int, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
@@ -54,7 +56,7 @@ def plan(clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generato
     train = clips[clips["split"] == "train"].reset_index(drop=True)
     turns = train["clip_id"].map(lambda clip_id: _number(f"{base} {clip_id}"))
     chosen = pd.DataFrame({"position": pd.Series(dtype=int), "reason": pd.Series(dtype=str)})
-    for column in ["label", *_shared_groups(clips)]:
+    for column in ["label", *shared_groups(clips)]:
         wanted = _wanted(_counts(train[column], chosen["position"]), settings.fill, is_group=column != "label")
         more = [
             (position, f"{column.removeprefix(GROUP_PREFIX)}={value}")
@@ -97,7 +99,8 @@ def apply(wave: Wave, sample_rate_hz: int, drawn: Mapping[Any, Any]) -> Wave:
     return (wave / peak if peak > 1 else wave).astype(np.float32)
 
 
-def _shared_groups(clips: pd.DataFrame) -> list[str]:
+def shared_groups(clips: pd.DataFrame) -> list[str]:
+    """The group columns of which the training clips share values with the other splits: accents, not speakers."""
     train, others = clips[clips["split"] == "train"], clips[clips["split"].isin(["validation", "test"])]
     columns = [str(column) for column in clips.columns if str(column).startswith(GROUP_PREFIX)]
     return [
@@ -115,7 +118,9 @@ def _counts(values: pd.Series[Any], copied: pd.Series[Any]) -> pd.Series[Any]:
 def _wanted(counts: pd.Series[Any], fill: float, *, is_group: bool) -> dict[Any, int]:
     """How many copies each value lacks."""
     if is_group:
-        return {value: round(fill * counts.median() - n) for value, n in counts.items() if n < counts.median() / 2}
+        return {
+            value: round(fill * counts.median() - n) for value, n in counts.items() if n < RARE_SHARE * counts.median()
+        }
     return {value: round(fill * counts.max() - n) for value, n in counts.items()}
 
 

@@ -80,7 +80,7 @@ def _minimised(
 
     With two classes scikit-learn penalises the difference of the two weights, which is twice the penalty of both.
     """
-    inputs, truth = torch.from_numpy(vectors), torch.from_numpy(classes)
+    inputs, truth = torch.tensor(vectors), torch.tensor(classes)
     layer = nn.Linear(vectors.shape[1], count, dtype=torch.float64)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

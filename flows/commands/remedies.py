@@ -1,0 +1,88 @@
+"""`tenuto remedies`: what can be done for rare classes and groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from flows import terminal
+from flows.commands import Json, Set, prepare
+
+if TYPE_CHECKING:
+    from tenuto.records import Interval
+    from tenuto.remedies import Comparison, Trial
+
+app = typer.Typer()
+
+
+@app.command()
+def remedies(
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="How often each is tried, on other training clips.")] = 3,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Try what can be done for rare classes and groups, and name the one to use, or none.
+
+    Linear probes on frozen embeddings, scored on the test clips: minutes, not hours; nothing is registered.
+
+    Example: `tenuto remedies --seeds 5`
+    """
+    workspace, params = prepare(set_)
+    from flows.remedies import compare
+
+    with terminal.counting("trying remedies", quiet=json) as on_progress:
+        found = compare(workspace, params, seeds=seeds, on_progress=on_progress)
+    terminal.print_json(found.model_dump(mode="json")) if json else _show(found)
+
+
+def _show(found: Comparison) -> None:
+    rare = found.rare
+    group = f", {rare.group} {rare.value!r} has {rare.value_clips}" if rare.group else ""
+    terminal.out.print(
+        f"rare: class {escape(repr(rare.label))} has {rare.label_clips} training clips{escape(group)}; "
+        f"{found.seeds} trials each, {found.test_clips} test clips",
+        highlight=False,
+    )
+    columns = ["remedy", "macro-F1", f"recall of {rare.label}", f"precision of {rare.label}"]
+    columns += [f"{rare.group} {rare.value}", f"worst {rare.group}"] if rare.group else []
+    table = Table(*map(escape, columns), caption="the change over none, with its 95 % interval, below each figure")
+    for trial in found.trials:
+        style = "bold green" if trial.remedy == found.use else ""
+        table.add_row(escape(trial.remedy), *_cells(trial), style=style)
+    terminal.out.print(table)
+    terminal.out.print(f"use [bold]{escape(found.use)}[/]: {escape(found.why)}", highlight=False)
+    for line in _settings(found):
+        terminal.out.print(f"  {escape(line)}", highlight=False)
+
+
+def _cells(trial: Trial) -> list[str]:
+    cells = [
+        _figure(trial.macro_f1, trial.macro_f1_gain),
+        _figure(trial.rare_recall, trial.rare_recall_gain),
+        _figure(trial.rare_precision, trial.rare_precision_gain),
+    ]
+    if trial.group_recall is not None:
+        cells += [_figure(trial.group_recall, trial.group_recall_gain), f"{trial.worst_group_recall:.3f}\n"]
+        cells[-1] += escape(trial.worst_group)
+    return cells
+
+
+def _figure(value: Interval, gain: Interval | None) -> str:
+    change = f"\n{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" if gain else ""
+    return f"{value.value:.3f}{change}"
+
+
+def _settings(found: Comparison) -> list[str]:
+    """The remedy as lines of params.yaml."""
+    (trial,) = [trial for trial in found.trials if trial.remedy == found.use]
+    lines = []
+    for section, choices in trial.choices.items():
+        lines += [f"{section}:", *(f"  {key}: {_yaml(value)}" for key, value in choices.items())] if choices else []
+    return lines
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
