@@ -1,0 +1,94 @@
+"""A checkpoint as a logged model of MLflow: signature, input example, requirements, and the package `tenuto` in it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.registry import store
+from tenuto.records import Checkpoint
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PYFUNC = Path(__file__).parents[1] / "pyfunc_model.py"
+_SERVED_WITH = (
+    "mlflow", "numpy", "pandas", "pydantic", "ruamel.yaml", "safetensors", "scipy", "soundfile", "soxr", "torch",
+    "transformers",
+)  # fmt: skip
+
+
+def log_model(client: MlflowClient, name: str, run_id: str, checkpoint: Checkpoint, pending: str) -> str:
+    """The id of a logged model with signature, input example and the package `tenuto`; not yet in the registry."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    experiment = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags={store.PENDING: pending})
+    with tempfile.TemporaryDirectory(prefix="tenuto-model-") as scratch:
+        folder = Path(scratch) / "model"
+        description = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
+        save_model(folder, checkpoint, description)
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step=0)])
+    return str(model.model_id)
+
+
+def save_model(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    import tenuto
+
+    probabilities = [ColSpec("double", f"p_{label}") for label in checkpoint.labels]
+    outputs = Schema([ColSpec("string", "label"), ColSpec("double", "probability"), *probabilities])
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        python_model=str(_PYFUNC),
+        artifacts={"checkpoint": str(checkpoint.path)},
+        code_paths=[str(Path(tenuto.__file__).parent)],
+        signature=ModelSignature(inputs=Schema([ColSpec("binary", "audio")]), outputs=outputs),
+        input_example=pd.DataFrame({"audio": [_example()]}),
+        pip_requirements=_requirements(),
+        mlflow_model=description,
+    )
+    for leftover in folder.rglob("__pycache__"):
+        shutil.rmtree(leftover)
+
+
+def _example() -> bytes:
+    """Half a second of a quiet 440 Hz tone as wav: an example must be nobody's voice."""
+    import numpy as np
+
+    from tenuto import audio
+
+    seconds = np.arange(8000) / 16000
+    return audio.encode_wav((0.1 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), 16000)
+
+
+def _requirements() -> list[str]:
+    # a local version such as 2.13.0+cpu is on no package index
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _SERVED_WITH]
+
+
+def labels(client: MlflowClient, source: str) -> tuple[str, ...]:
+    """The classes of a stored model in the order of its outputs, from its signature.
+
+    Raises MlflowException or OSError when its files are gone.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory(prefix="tenuto-model-") as scratch:
+        description = download_artifacts(
+            artifact_uri=f"{source.rstrip('/')}/MLmodel", dst_path=scratch, tracking_uri=client.tracking_uri
+        )
+        signature = Model.load(description).signature
+    names = signature.outputs.input_names() if signature else []
+    return tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))
