@@ -74,7 +74,7 @@ class ReportInputs:
     fill: FillComparison | None = None
     params: Params | None = None  # of which the augmentation is shown
     registered: RegisteredModel | None = None
-    approval: str = ""  # what a person said of the candidate, as a sentence
+    approval: str = ""  # what a person said of the candidate, as a sentence; empty while nobody has
     has_model_card: bool = False  # among the artifacts of the MLflow run
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     checkpoint: Checkpoint | None = None
@@ -107,7 +107,9 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
     findings = inputs.validation.findings if inputs.validation else ()
     return {
         "run": inputs,
-        "outcome": decision.outcome(inputs.verdict, inputs.validation, inputs.registered, inputs.champion),
+        "outcome": decision.outcome(
+            inputs.verdict, inputs.validation, inputs.registered, inputs.champion, inputs.approval
+        ),
         "rules": [decision.rule(result) for result in inputs.verdict.rules],
         "test_set": oversight.test_set(inputs.verdict),
         "golden": oversight.golden(inputs.evaluation, inputs.golden, inputs.champion),

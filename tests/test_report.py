@@ -157,9 +157,11 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
                 "labels": labels,
                 "per_class": {"candidate": {HOSTILE: {"recall": 0.5, "support": 2.0}}},
                 "per_group": {"candidate": {HOSTILE: {HOSTILE: {"accuracy": 0.5, "support": 2.0}}}},
+                "per_slice": {"candidate": {HOSTILE: {HOSTILE: {"accuracy": 0.5, "support": 2.0}}}},
             }
         ),
         environment={HOSTILE: HOSTILE},
+        approval=HOSTILE,
         mlflow_url="javascript:alert(3)",
         prefect_url='http://127.0.0.1/"onclick="alert(4)',
     )
@@ -191,6 +193,32 @@ def test_a_run_stopped_by_validation_has_a_page(tmp_path: Path) -> None:
     assert "No model was registered." in page.text
     assert "Speaker ann is in train and test." in page.text
     assert "Models compared" not in page.text
+
+
+def test_a_candidate_that_waits_has_a_page_that_says_for_what(inputs: ReportInputs, tmp_path: Path) -> None:
+    passed = inputs.verdict.model_copy(update={"verdict": "promote"})
+    page = Page(write_report(replace(inputs, verdict=passed), tmp_path / "page.html"))
+    assert "Waits for approval" in page.text
+    assert "tenuto approve 7 makes it the champion, tenuto refuse 7 does not;" in page.text
+    said = replace(inputs, verdict=passed, approval="Refused by Ann: too noisy.")
+    assert "Refused by Ann: too noisy." in Page(write_report(said, tmp_path / "page.html")).text
+
+
+def test_a_worn_test_set_asks_for_a_fresh_one(inputs: ReportInputs, tmp_path: Path) -> None:
+    assert inputs.verdict.account
+    worn = inputs.verdict.account.model_copy(update={"used": 48, "left": 0.08})
+    page = write_report(replace(inputs, verdict=inputs.verdict.model_copy(update={"account": worn})), tmp_path / "p")
+    assert "3 of 52 decisions left on test set 1" in Page(page).text
+    assert "tenuto holdout rotate brings in fresh clips before these are used up." in Page(page).text
+
+
+def test_few_clips_are_marked(inputs: ReportInputs, tmp_path: Path) -> None:
+    assert inputs.evaluation
+    row = {"accuracy": 0.5, "support": 9.0}
+    bands = {"candidate": {"noise": {"under 10 dB": row, "over 30 dB": row | {"support": 10.0}}}}
+    evaluation = inputs.evaluation.model_copy(update={"per_slice": bands})
+    marked = Page(write_report(replace(inputs, evaluation=evaluation), tmp_path / "page.html")).text
+    assert "9 few" in marked and "10 few" not in marked
 
 
 def test_the_least_that_is_known_makes_a_page(tmp_path: Path) -> None:

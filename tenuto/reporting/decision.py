@@ -40,31 +40,38 @@ def outcome(
     validation: ValidationReport | None,
     registered: RegisteredModel | None,
     champion: RegisteredModel | None,
+    approval: str = "",
 ) -> Outcome:
-    """The verdict in a word, what it means for the registry, and why."""
+    """The verdict in a word, what it means for the registry, and why; `approval` is what a person said, if one did."""
     tone, mark, word = _WORDS[verdict.verdict]
-    if _waits(verdict, registered):
-        tone, mark, word = "hold", "!", "Waits for approval"
+    if _needs_person(verdict, registered):
+        tone, mark, word = ("bad", "✕", "Refused") if approval else ("hold", "!", "Waits for approval")
     if validation is not None and validation.stops:
         tone, mark, word = "bad", "✕", "Stopped by validation"
-    return Outcome(tone, mark, word, _consequence(verdict, registered, champion), _deciding_reasons(verdict))
+    return Outcome(tone, mark, word, _consequence(verdict, registered, champion, approval), _deciding_reasons(verdict))
 
 
-def _consequence(verdict: Verdict, registered: RegisteredModel | None, champion: RegisteredModel | None) -> str:
+def _consequence(
+    verdict: Verdict, registered: RegisteredModel | None, champion: RegisteredModel | None, approval: str
+) -> str:
     stays = f"; version {champion.version} stays the champion" if champion else ""
     if registered is None:
         return f"No model was registered{stays}."
     model = f"Version {registered.version} of {registered.name}"
-    if _waits(verdict, registered):
-        asks = f"`tenuto approve {registered.version}` makes it the champion"
-        return f"{model} passed and waits for a person: {asks}{stays + ' until then' if champion else ''}."
+    if _needs_person(verdict, registered):
+        if approval:
+            return f"{model} passed the rules, and a person refused it{stays}."
+        return (
+            f"{model} passed and waits for a person: `tenuto approve {registered.version}` makes it the champion, "
+            f"`tenuto refuse {registered.version}` does not{stays + ' until then' if champion else ''}."
+        )
     if verdict.verdict == "promote":
         return f"{model} is the champion now" + (f"; it was version {champion.version} before." if champion else ".")
     return f"{model} was registered as a challenger{stays}."
 
 
-def _waits(verdict: Verdict, registered: RegisteredModel | None) -> bool:
-    """True when the policy leaves the last word to a person who has not yet spoken."""
+def _needs_person(verdict: Verdict, registered: RegisteredModel | None) -> bool:
+    """True when the rules passed, the policy leaves the last word to a person, and nobody said yes."""
     return verdict.verdict == "promote" and registered is not None and "champion" not in registered.aliases
 
 

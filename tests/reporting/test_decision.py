@@ -39,14 +39,15 @@ def rule(outcome: Any, reason: str = "because.", **figures: float) -> RuleResult
             "promote",
             PENDING,
             OLD,
-            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion; version 6 "
-            "stays the champion until then.",
+            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion, "
+            "`tenuto refuse 7` does not; version 6 stays the champion until then.",
         ),
         (
             "promote",
             PENDING,
             None,
-            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion.",
+            "Version 7 of digits passed and waits for a person: `tenuto approve 7` makes it the champion, "
+            "`tenuto refuse 7` does not.",
         ),
         ("register", PENDING, OLD, "Version 7 of digits was registered as a challenger; version 6 stays the champion."),
         ("reject", None, OLD, "No model was registered; version 6 stays the champion."),
@@ -68,6 +69,15 @@ def test_a_candidate_that_waits_for_a_person_is_not_called_promoted() -> None:
     waiting = decision.outcome(verdict("promote"), None, PENDING, OLD)
     assert (waiting.tone, waiting.word) == ("hold", "Waits for approval")
     assert decision.outcome(verdict("promote"), None, NEW, OLD).word == "Promoted"
+
+
+def test_what_a_person_said_is_final() -> None:
+    refused = decision.outcome(verdict("promote"), None, PENDING, OLD, "Refused by Ann: too noisy.")
+    assert refused.word == "Refused"
+    assert refused.sentence == (
+        "Version 7 of digits passed the rules, and a person refused it; version 6 stays the champion."
+    )
+    assert decision.outcome(verdict("promote"), None, NEW, OLD, "Approved by Ann.").word == "Promoted"
 
 
 @pytest.mark.parametrize("outcome", get_args(RuleOutcome))
