@@ -33,14 +33,30 @@ def assign(manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | N
     Raises SettingsError for an unknown group or an unknown name in `hold_out`, and when these are not what they were at
     the first rotation; TrainingError when there are too few clips or classes to divide.
     """
+    return divided(manifest, settings, holdout)[0]
+
+
+def divided(
+    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None
+) -> tuple[pd.DataFrame, list[Unit]]:
+    """The clips as `assign` gives them, and what each is kept whole with, in row order; raises what `assign` does."""
     if manifest["label"].nunique() < 2:
         raise TrainingError(_too_few_classes(manifest))
-    return _divided(manifest, settings, holdout or Holdout())[0]
-
-
-def units(manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None) -> list[Unit]:
-    """What each clip is kept whole with, in row order; raises what `assign` does."""
-    return _divided(manifest, settings, holdout or Holdout())[1]
+    holdout = holdout or Holdout()
+    clips = manifest.copy()
+    group = group_name(clips, settings)
+    holdout.require_fit(group, settings)
+    held_out = _held_out(clips, settings)
+    parted = _parted(clips, group, held_out)
+    clips["split"], kept_whole = Division(clips, group, held_out | parted, settings, holdout).placed()
+    clips["aside_reason"] = ""
+    if holdout.rotations:
+        held_out[:] = parted[:] = False
+    clips.loc[parted, "split"] = "aside"
+    clips.loc[parted, "aside_reason"] = f"the same {group} is heard in the test set that is held out by name"
+    _set_aside_near_duplicates(clips, held_out)
+    _require_every_split(clips)
+    return clips, kept_whole
 
 
 def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
@@ -59,24 +75,6 @@ def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
             f"known groups: {quoted(known)}. Use one of them, 'auto' or null."
         )
     return settings.group
-
-
-def _divided(manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout) -> tuple[pd.DataFrame, list[Unit]]:
-    """The clips with their splits, and each one's unit."""
-    clips = manifest.copy()
-    group = group_name(clips, settings)
-    holdout.require_fit(group, settings)
-    held_out = _held_out(clips, settings)
-    parted = _parted(clips, group, held_out)
-    clips["split"], kept_whole = Division(clips, group, held_out | parted, settings, holdout).placed()
-    clips["aside_reason"] = ""
-    if holdout.rotations:
-        held_out[:] = parted[:] = False
-    clips.loc[parted, "split"] = "aside"
-    clips.loc[parted, "aside_reason"] = f"the same {group} is heard in the test set that is held out by name"
-    _set_aside_near_duplicates(clips, held_out)
-    _require_every_split(clips)
-    return clips, kept_whole
 
 
 def _held_out(clips: pd.DataFrame, settings: SplitSettings) -> np.ndarray:

@@ -314,7 +314,7 @@ def test_a_golden_clip_stays_golden_though_a_near_duplicate_of_the_same_batch_is
 
 def test_the_units_of_clips_without_a_speaker_are_their_families():
     clips = manifest([*speakers("abc"), {"group_speaker": None, "label": "a"}])
-    assert splits.units(clips, SplitSettings())[-2:] == [("group", "c"), ("family", "0012")]
+    assert splits.divided(clips, SplitSettings())[1][-2:] == [("group", "c"), ("family", "0012")]
 
 
 def test_a_clip_that_is_held_out_by_name_stays_tested_when_a_copy_without_the_name_arrives():
