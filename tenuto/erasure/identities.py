@@ -51,24 +51,26 @@ class Identities(Record):
     @classmethod
     def of(
         cls,
-        tables: Collection[pd.DataFrame],
+        known: pd.DataFrame,
         clips: Collection[str],
         groups: Collection[tuple[str, str]],
         ordinary: Collection[str] = (),
     ) -> Self:
-        """The identities of `clips` in the manifests `tables`, newest first; `groups` are those that were asked for."""
-        every = pd.concat([table.assign(age=age) for age, table in enumerate(tables)], ignore_index=True)
-        gone = every["clip_id"].isin(set(clips))
-        kept = every[~gone]
-        columns = [name for name in every.columns if name.startswith(GROUP_PREFIX)]
-        words = set(every["label"]) | {name.removeprefix(GROUP_PREFIX) for name in columns} | set(ordinary)
+        """The identities of `clips` among all `known` ones, a manifest's rows; `groups` are those asked for.
+
+        `ordinary` are further words that mean something else too, besides labels and other recordings' groups.
+        """
+        gone = known["clip_id"].isin(set(clips))
+        kept = known[~gone]
+        columns = [name for name in known.columns if name.startswith(GROUP_PREFIX)]
+        words = set(known["label"]) | {name.removeprefix(GROUP_PREFIX) for name in columns} | set(ordinary)
         words |= {str(value) for name in columns for value in kept[name].dropna()}
         return cls(
             clips=tuple(sorted(clips)),
-            groups=tuple(sorted({*groups, *_only_on(every[gone], kept, columns)})),
-            sources=tuple(sorted(set(every.loc[gone, "source"]) - set(kept["source"]))),
+            groups=tuple(sorted({*groups, *_only_on(known[gone], kept, columns)})),
+            sources=tuple(sorted(set(known.loc[gone, "source"]) - set(kept["source"]))),
             ordinary=tuple(sorted(words)),
-            families=_renamed_families(every[gone], kept),
+            families=_renamed_families(known[gone], kept),
         )
 
     @cached_property
@@ -120,7 +122,7 @@ def _only_on(gone: pd.DataFrame, kept: pd.DataFrame, columns: list[str]) -> Iter
 
 def _renamed_families(gone: pd.DataFrame, kept: pd.DataFrame) -> dict[str, str]:
     """A family is named by its oldest clip; when that one goes, by the oldest that stays."""
-    headless = kept[kept["family"].isin(set(gone["clip_id"]))].sort_values(["age", "batch", "clip_id"])
+    headless = kept[kept["family"].isin(set(gone["clip_id"]))].sort_values(["batch", "clip_id"])
     return dict(headless.drop_duplicates("family")[["family", "clip_id"]].itertuples(index=False, name=None))
 
 

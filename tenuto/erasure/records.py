@@ -76,11 +76,13 @@ class Journal(Record):
     """An erasure that was begun: all it takes to finish it. It names her, so it goes when the erasure is done."""
 
     number: str
+    at: datetime
     actor: str
     reason: str
     asked: tuple[tuple[str, str], ...] = Field(description="the (group, value) pairs that are refused from now on")
     who: Identities
     traces: tuple[Trace, ...]
+    clean_pages: tuple[str, ...] = Field(description="names of the pages of runs that never held her")
     dataset_md5_before: str | None
     dataset_md5_after: str | None = None
     clips_left: int = 0

@@ -44,9 +44,8 @@ class Mention(Record):
 
 def mentions(workspace: Workspace, who: Identities) -> tuple[Mention, ...]:
     """Where settings name her: lines that a person has to change before she can be erased."""
-    files = (workspace.params, workspace.expectations, workspace.promotion, workspace.root / "prefect.yaml")
     found = []
-    for path in (*files, workspace.model_card):
+    for path in _settings(workspace):
         if not path.is_file():
             continue
         shown = path.relative_to(workspace.root).as_posix()
@@ -81,10 +80,10 @@ def purge(
     )
 
 
-def purge_databases(workspace: Workspace, who: Identities) -> tuple[Purged, ...]:
-    """What was rewritten in the workspace's own MLflow and Prefect databases; both are then without free pages."""
+def purge_databases(workspace: Workspace, tracking_uri: str, who: Identities) -> tuple[Purged, ...]:
+    """What was rewritten in the MLflow and Prefect databases that are files here; they are then without free pages."""
     done = []
-    for place, path, columns in _databases(workspace):
+    for place, path, columns in _databases(workspace, tracking_uri):
         try:
             done.append(Purged(place=place, counts={"entries": databases.scrub(path, columns, who)}))
         except sqlite3.Error as error:
@@ -95,7 +94,7 @@ def purge_databases(workspace: Workspace, who: Identities) -> tuple[Purged, ...]
 
 def left(workspace: Workspace, who: Identities) -> tuple[int, tuple[str, ...]]:
     """How many files were searched afterwards, and those in which she is named still."""
-    own = (workspace.manifest, workspace.quarantine, *(m for m in (workspace.events, workspace.holdout) if m.is_file()))
+    own = (workspace.manifest, workspace.quarantine, workspace.data_dvc, workspace.holdout, *_settings(workspace))
     paths = {*_files(workspace), *(path for path in own if path.is_file())}
     hits = [path.relative_to(workspace.root).as_posix() for path in sorted(paths) if is_named_in(path, who)]
     return len(paths), tuple(hits)
@@ -116,9 +115,17 @@ def is_named_in(path: Path, who: Identities) -> bool:
     return who.are_in(data.decode("utf-8", "replace"))
 
 
-def _databases(workspace: Workspace) -> Iterator[tuple[str, Path, Mapping[str, tuple[str, ...]]]]:
+def _settings(workspace: Workspace) -> tuple[Path, ...]:
+    written_by_people = (workspace.params, workspace.expectations, workspace.promotion, workspace.model_card)
+    return (*written_by_people, workspace.root / "prefect.yaml")
+
+
+def _databases(workspace: Workspace, tracking_uri: str) -> Iterator[tuple[str, Path, Mapping[str, tuple[str, ...]]]]:
     yield "MLflow's database", workspace.mlflow_db, databases.MLFLOW
     yield "Prefect's database", workspace.prefect_home / "prefect.db", databases.PREFECT
+    prefix, _, other = tracking_uri.partition("sqlite:///")
+    if not prefix and other and Path(other).resolve() != workspace.mlflow_db.resolve():
+        yield "MLflow's database elsewhere", Path(other), databases.MLFLOW
 
 
 def _files(workspace: Workspace) -> Iterator[Path]:
@@ -170,7 +177,7 @@ def _remove_index(path: Path) -> int:
 def _replace_pages(workspace: Workspace, who: Identities, clean: set[str], number: str) -> int:
     replaced = 0
     notice = NOTICE.format(number=number).encode()
-    for path in sorted(workspace.reports.rglob("*.html")):
+    for path in sorted(workspace.state.rglob("*.html")):
         data = path.read_bytes()
         if data != notice and (path.name not in clean or who.are_in(data.decode("utf-8", "replace"))):
             write(path, notice)

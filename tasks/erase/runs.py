@@ -32,9 +32,19 @@ log = logging.getLogger(__name__)
 TAG = "tenuto.erased"
 """On runs and versions whose recordings were erased: the numbers of the certificates."""
 
-_FREE_TEXT_TAGS = ("tenuto.reasons", "tenuto.git_dirty_files", "mlflow.note.content", "mlflow.runName")
+_FREE_TEXT_TAGS = ("mlflow.note.content", "mlflow.runName")
+_OUR_TAGS = "tenuto."
 _KEPT_FOLDERS = ("plots", "model")
 _PAGES = ".html"
+
+
+def known_clips(tracking_uri: str, name: str) -> Iterator[pd.DataFrame]:
+    """The clips tables of the runs of `name`, newest first; runs without one are passed over."""
+    client = _client(tracking_uri)
+    for run in _runs(client, name):
+        table = _clips(client, run)
+        if table is not None:
+            yield table
 
 
 def traces(tracking_uri: str, name: str, who: Identities) -> tuple[tuple[Trace, ...], tuple[str, ...]]:
@@ -73,8 +83,20 @@ def tag(tracking_uri: str, name: str, affected: Collection[Trace], number: str) 
             client.set_model_version_tag(name, trace.version, TAG, _added(tags.get(TAG), number))
 
 
-def purge(tracking_uri: str, name: str, who: Identities, affected: Collection[Trace], number: str) -> Purged:
-    """What was rewritten in the runs of `name`, their files and its versions: rows and names of hers."""
+def purge(
+    tracking_uri: str,
+    name: str,
+    who: Identities,
+    affected: Collection[Trace],
+    number: str,
+    *,
+    has_file_here: bool,
+) -> Purged:
+    """What was rewritten in the runs of `name`, their files and its versions: rows and names of hers.
+
+    Parameters of runs cannot be changed through MLflow. With `has_file_here` they are left to whoever rewrites the
+    database's file.
+    """
     client = _client(tracking_uri)
     hers = {trace.run for trace in affected}
     counts: Counter[str] = Counter()
@@ -88,6 +110,10 @@ def purge(tracking_uri: str, name: str, who: Identities, affected: Collection[Tr
                 failed.append(f"a file of run {run.info.run_id} ({type(error).__name__})")
     for version in _versions(client, name):
         counts["texts of versions"] += _scrub_version(client, version, who)
+    if not tracking_uri.startswith("sqlite:") and (naming := _with_parameters(client, name, who)):
+        failed.append(
+            f"the parameters of runs {', '.join(naming)}, which MLflow never changes, unless its file is here"
+        )
     why = f"could not be rewritten: {', '.join(failed)}" if failed else ""
     return Purged(place="MLflow", counts=dict(counts), unreached=why)
 
@@ -139,14 +165,21 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
         raise
 
 
-def _roles(client: MlflowClient, run: Run, who: Identities) -> dict[Role, int]:
-    """How many of her clips a run held, by what it did with them; empty when none or when nobody knows."""
+def _clips(client: MlflowClient, run: Run) -> pd.DataFrame | None:
+    """The clips table of a run; None when it has none."""
     from mlflow.exceptions import MlflowException
 
     try:
         with tempfile.TemporaryDirectory(prefix="tenuto-erase-") as scratch:
-            table = pd.read_parquet(client.download_artifacts(run.info.run_id, lineage.CLIPS, scratch))
+            return pd.read_parquet(client.download_artifacts(run.info.run_id, lineage.CLIPS, scratch))
     except (MlflowException, OSError):
+        return None
+
+
+def _roles(client: MlflowClient, run: Run, who: Identities) -> dict[Role, int]:
+    """How many of her clips a run held, by what it did with them; empty when none or when nobody knows."""
+    table = _clips(client, run)
+    if table is None:
         return {}
     hers = table[dataset.of(table, who)]
     splits = hers["split"] if "split" in hers else pd.Series("train", index=hers.index)
@@ -178,28 +211,36 @@ def _scrub_file(client: MlflowClient, run_id: str, path: str, who: Identities, i
     return True
 
 
+def _with_parameters(client: MlflowClient, name: str, who: Identities) -> list[str]:
+    """The runs whose parameters name her."""
+    return [run.info.run_id for run in _runs(client, name) if any(map(who.are_in, run.data.params.values()))]
+
+
 def _scrub_run_tags(client: MlflowClient, run: Run, who: Identities) -> int:
     from mlflow.entities import LifecycleStage
 
-    changed = {key: run.data.tags[key] for key in _FREE_TEXT_TAGS if who.are_in(run.data.tags.get(key, ""))}
+    changed = _naming(run.data.tags, who)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         return 0
     for key, value in changed.items():
-        client.set_tag(run.info.run_id, key, who.without(value))
+        client.set_tag(run.info.run_id, key, value)
     return len(changed)
 
 
 def _scrub_version(client: MlflowClient, version: ModelVersion, who: Identities) -> int:
-    changed = 0
-    for key in _FREE_TEXT_TAGS:
-        if who.are_in(version.tags.get(key, "")):
-            client.set_model_version_tag(version.name, version.version, key, who.without(version.tags[key]))
-            changed += 1
+    changed = _naming(version.tags, who)
+    for key, value in changed.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
     description = version.description or ""
     if who.are_in(description):
         client.update_model_version(version.name, version.version, who.without(description))
-        changed += 1
-    return changed
+    return len(changed) + who.are_in(description)
+
+
+def _naming(tags: dict[str, str], who: Identities) -> dict[str, str]:
+    """The tags that name her, without her."""
+    texts = {key: value for key, value in tags.items() if key in _FREE_TEXT_TAGS or key.startswith(_OUR_TAGS)}
+    return {key: who.without(value) for key, value in texts.items() if who.are_in(value)}
 
 
 def _added(numbers: str | None, number: str) -> str:
