@@ -30,7 +30,7 @@ from tenuto.trainer import Scores
 
 logger = logging.getLogger(__name__)
 
-# by whether the backbone is the embedded one
+# by whether the backbone is the embedded one, or for scratch a network as small as that
 _LEARNING_RATE = {True: 5e-4, False: 3e-5}
 _SCRATCH_LEARNING_RATE = {True: 2e-3, False: 1e-4}
 
@@ -52,9 +52,9 @@ def train_candidate(
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)
     started = time.monotonic()
-    setup = _set_up(clips, data, params)
+    setup = set_up(clips, data, params)
     model = setup.backbone.pretrained(setup.material.labels, seed=params.seed)
-    fitted = _fit_probe(setup.material, setup.encoder(model), params, cache)
+    fitted = fit_probe(setup.material, setup.encoder(model), params, cache)
     fitted.install(backbones.head(model))
     scores, origin = _finetuned(model, setup.material, params, output, on_progress)
     return _write(model, setup, output, started, origin=origin, validation=scores)
@@ -69,16 +69,20 @@ def train_baseline(
     *,
     on_progress: Progress | None = None,
 ) -> Checkpoint:
-    """The same architecture from random weights with the same budget; arguments as for `train_candidate`.
+    """The baseline from random weights with the same budget; arguments as for `train_candidate`.
 
-    Where the candidate is a mere probe (no epochs), the baseline trains for one: untrained, it would be no opponent.
+    It is the same architecture, or the small network that `finetune.baseline` names. Where the candidate is a mere
+    probe (no epochs), the baseline trains for one: untrained, it would be no opponent.
     """
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)
     started = time.monotonic()
-    setup = _set_up(clips, data, params)
+    if params.finetune.baseline != "same":
+        params = params.model_copy(update={"backbone": params.finetune.baseline})
+    setup = set_up(clips, data, params)
     model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed)
-    rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[setup.backbone.is_embedded]
+    is_small = setup.backbone.is_embedded or not setup.backbone.is_pretrained
+    rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[is_small]
     epochs = max(params.finetune.epochs, 1)
     params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": epochs})})
     scores, best = _train(model, setup.material, params, rate, output, on_progress)
@@ -88,21 +92,21 @@ def train_baseline(
 
 def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> FillComparison:
     """Recall of the filled classes and groups on the test split, by linear probes with and without the copies."""
-    setup = _set_up(clips, data, params)
+    setup = set_up(clips, data, params)
     encoder = setup.encoder(setup.backbone.pretrained(setup.material.labels, seed=params.seed))
     test = clips[(clips["split"] == "test") & clips["label"].isin(setup.material.labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
     copies = setup.material.train.get("reason", pd.Series(dtype=str)).dropna()
     plain = _without_copies(setup.material, params)
     recall = {
-        name: _recalls(_fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
+        name: _recalls(fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
         for name, material in {"without fill": plain, "with fill": setup.material}.items()
     }
     return FillComparison(copies={str(k): int(n) for k, n in sorted(copies.value_counts().items())}, recall=recall)
 
 
 @dataclass(frozen=True)
-class _Setup:
+class Setup:
     backbone: Backbone
     material: Material
 
@@ -110,7 +114,7 @@ class _Setup:
         return Encoder(model, self.material.preprocessing, self.backbone.revision)
 
 
-def _set_up(clips: pd.DataFrame, data: Path, params: Params) -> _Setup:
+def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
     torch.set_num_threads(params.threads)
     backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, params.finetune.max_clip_seconds)
@@ -124,7 +128,7 @@ def _set_up(clips: pd.DataFrame, data: Path, params: Params) -> _Setup:
         )
     copies = augment.plan(clips, params.augment, np.random.default_rng(params.seed))
     rows = pd.concat([train, copies], ignore_index=True) if len(copies) else train.reset_index(drop=True)
-    return _Setup(backbone, _material(data, labels, rows, validation, preprocessing, params))
+    return Setup(backbone, _material(data, labels, rows, validation, preprocessing, params))
 
 
 def _material(
@@ -140,7 +144,7 @@ def _material(
     return replace(plain, balance=balance)
 
 
-def _fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:
+def fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:
     embedded = embedding.embed(material.train, material.data, encoder, cache)
     logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
     classes = material.classes(material.train)
@@ -185,7 +189,7 @@ def _train(
 
 
 def _write(
-    model: Any, setup: _Setup, output: Path, started: float, *, origin: str, validation: dict[str, float]
+    model: Any, setup: Setup, output: Path, started: float, *, origin: str, validation: dict[str, float]
 ) -> Checkpoint:
     written = checkpoint.write(
         model,

@@ -189,12 +189,15 @@ class FinetuneSettings(Section):
 
     probe_c: float = Field(default=0.1, gt=0, description="inverse of the probe's L2 penalty")
     epochs: int = Field(default=4, ge=0, description="0 keeps the linear probe as the candidate")
+    baseline: Literal["same", "log-mel-cnn", "log-mel-crnn"] = Field(
+        default="same", description="what is trained from scratch: the backbone's own architecture, or a small network"
+    )
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float | None = Field(
         default=None, gt=0, description="null: 5e-4 for speech-embedding, 3e-5 for other backbones"
     )
     scratch_learning_rate: float | None = Field(
-        default=None, gt=0, description="of the baseline; null: 2e-3 for speech-embedding, 1e-4 for other backbones"
+        default=None, gt=0, description="of the baseline; null: 2e-3 for speech-embedding and the log-mel networks, 1e-4 for others"
     )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.01, ge=0)

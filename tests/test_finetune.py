@@ -89,6 +89,14 @@ def test_a_baseline_is_the_same_architecture_from_random_weights(folder: Path, c
     assert accuracy(made.path, clips, folder / "data") < 1.0
 
 
+@pytest.mark.parametrize("name", ["log-mel-cnn", "log-mel-crnn"])
+def test_a_baseline_may_be_a_small_network_instead(name: str, folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"baseline": name})
+    baseline = finetune.train_baseline(clips, folder / "data", settings, folder / "cache", folder / name)
+    assert baseline.backbone == name
+    assert 0 <= accuracy(baseline.path, clips, folder / "data") <= 1
+
+
 @pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "wavlm", "whisper"])
 def test_other_families_go_the_same_way(family: str, folder: Path, clips: pd.DataFrame) -> None:
     backbone = tiny_checkpoint(family, folder / family)

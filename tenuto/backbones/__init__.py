@@ -18,12 +18,14 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from tenuto.backbones import speech_embedding
+from tenuto.backbones import log_mel, speech_embedding
 from tenuto.errors import BackboneError
 
 EMBEDDED = "speech-embedding"
+SCRATCH = (log_mel.CNN, log_mel.CRNN)
+"""Networks without pre-trained weights, for baselines."""
 
-__all__ = ["EMBEDDED", "Backbone", "head", "pooled", "quiet", "resolve"]
+__all__ = ["EMBEDDED", "SCRATCH", "Backbone", "head", "pooled", "quiet", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,21 @@ class Backbone:
     def is_embedded(self) -> bool:
         return self.name == EMBEDDED
 
+    @property
+    def is_pretrained(self) -> bool:
+        """False of the networks that are only ever trained from scratch."""
+        return self.name not in SCRATCH
+
     def pretrained(self, labels: Sequence[str], *, seed: int) -> Any:
-        """A model with the pre-trained weights and a head for `labels` that is still random."""
+        """A model with the pre-trained weights and a head for `labels` that is still random.
+
+        Raises BackboneError when there are no such weights.
+        """
+        if not self.is_pretrained:
+            raise BackboneError(
+                f"backbone {self.name!r} has no pre-trained weights: it is for `finetune.baseline`, to be beaten. "
+                f"Name {EMBEDDED!r}, a checkpoint folder or a hub id."
+            )
         with _seeded(seed), quiet():
             if self.is_embedded:
                 model = AutoModelForAudioClassification.from_config(self._config_for(labels))
@@ -71,6 +86,16 @@ def resolve(name: str, revision: str = "main", *, root: Path = Path()) -> Backbo
     Raises BackboneError when it cannot be found or is no audio classifier.
     """
     speech_embedding.register()
+    log_mel.register()
+    if name in SCRATCH:
+        return Backbone(
+            name=name,
+            revision="1",
+            licence="Apache-2.0",
+            source=name,
+            config=log_mel.config(name),
+            feature_extractor=log_mel.LogMelFeatureExtractor(),
+        )
     if name == EMBEDDED:
         return Backbone(
             name=name,

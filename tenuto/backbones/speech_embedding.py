@@ -26,14 +26,12 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
-from transformers.feature_extraction_utils import BatchFeature
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tenuto.backbones.waveforms import SAMPLE_RATE_HZ, WaveformStack, fourier_basis, stripe
 from tenuto.errors import BackboneError
 
 LICENCE = "Apache-2.0"
-SAMPLE_RATE_HZ = 16_000
 
 _WINDOW, _FFT, _HOP, _MELS = 400, 512, 160, 32
 _MEL_RANGE_HZ = (60.0, 3800.0)
@@ -73,32 +71,8 @@ class SpeechEmbeddingConfig(PreTrainedConfig):
     mask_mel_bands: int = 5
 
 
-class SpeechEmbeddingFeatureExtractor(SequenceFeatureExtractor):
-    """Stacks waveforms of any lengths into `input_values`, padded with zeros at the end."""
-
-    model_input_names = ["input_values"]  # noqa: RUF012 - transformers wants a list
-
-    def __init__(
-        self, feature_size: int = 1, sampling_rate: int = SAMPLE_RATE_HZ, padding_value: float = 0.0, **kwargs: Any
-    ) -> None:
-        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
-
-    def __call__(
-        self,
-        raw_speech: npt.NDArray[np.float32] | list[npt.NDArray[np.float32]],
-        sampling_rate: int | None = None,
-        return_tensors: str | None = None,
-        **_: Any,
-    ) -> BatchFeature:
-        """`input_values` (clips, samples) of one or several (samples,) waves in [-1, 1] at `sampling_rate`."""
-        if sampling_rate not in (None, self.sampling_rate):
-            raise BackboneError(f"speech-embedding hears {self.sampling_rate} Hz, got {sampling_rate} Hz: resample.")
-        waves = [raw_speech] if isinstance(raw_speech, np.ndarray) and raw_speech.ndim == 1 else list(raw_speech)
-        length = max(len(wave) for wave in waves)
-        values = np.zeros((len(waves), length), np.float32)
-        for row, wave in zip(values, waves, strict=True):
-            row[: len(wave)] = wave
-        return BatchFeature({"input_values": values}, tensor_type=return_tensors)
+class SpeechEmbeddingFeatureExtractor(WaveformStack):
+    """Stacks 16 kHz waveforms, padded with zeros at the end."""
 
 
 class LogMel(nn.Module):
@@ -120,7 +94,7 @@ class LogMel(nn.Module):
     def reset(self) -> None:
         """Fill the two constant matrices (transformers makes models without memory first)."""
         if self.basis.device.type != "meta":
-            self.basis.copy_(torch.from_numpy(_fourier_basis()))
+            self.basis.copy_(torch.from_numpy(fourier_basis(_BINS, _WINDOW, _FFT)))
             self.mel.copy_(torch.from_numpy(_mel_filters()))
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -191,8 +165,8 @@ class SpeechEmbeddingForAudioClassification(PreTrainedModel):
     def _masked(self, mels: Tensor) -> Tensor:
         """One mask over time and one over bands per clip, filled with the clip's mean (Park et al. 2019)."""
         clips, frames, bands = mels.shape
-        over_time = _stripe(clips, frames, self.config.mask_time_frames, mels.device)[:, :, None]
-        over_bands = _stripe(clips, bands, self.config.mask_mel_bands, mels.device)[:, None, :]
+        over_time = stripe(clips, frames, self.config.mask_time_frames, mels.device)[:, :, None]
+        over_bands = stripe(clips, bands, self.config.mask_mel_bands, mels.device)[:, None, :]
         return torch.where(over_time | over_bands, mels.mean(dim=(1, 2), keepdim=True), mels)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -248,23 +222,6 @@ def register() -> None:
     AutoModelForAudioClassification.register(
         SpeechEmbeddingConfig, SpeechEmbeddingForAudioClassification, exist_ok=True
     )
-
-
-def _stripe(rows: int, length: int, widest: int, device: torch.device) -> Tensor:
-    """(rows, length) booleans, true in one run per row of a width drawn from 0 to `widest`."""
-    width = torch.randint(0, widest + 1, (rows, 1), device=device)
-    start = (torch.rand(rows, 1, device=device) * (length - width)).long()
-    place = torch.arange(length, device=device)
-    return (place >= start) & (place < start + width)
-
-
-def _fourier_basis() -> npt.NDArray[np.float32]:
-    """(2 x bins, 1, 512): cosines, then sines, under a periodic Hann window of 400 in the middle of 512."""
-    window = np.zeros(_FFT)
-    margin = (_FFT - _WINDOW) // 2
-    window[margin : margin + _WINDOW] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
-    angle = 2 * np.pi * np.outer(_BINS, np.arange(_FFT)) / _FFT
-    return (window * np.concatenate([np.cos(angle), np.sin(angle)])[:, None]).astype(np.float32)
 
 
 def _mel_filters() -> npt.NDArray[np.float32]:
