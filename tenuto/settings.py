@@ -197,7 +197,9 @@ class FinetuneSettings(Section):
         default=None, gt=0, description="null: 5e-4 for speech-embedding, 3e-5 for other backbones"
     )
     scratch_learning_rate: float | None = Field(
-        default=None, gt=0, description="of the baseline; null: 2e-3 for speech-embedding and the log-mel networks, 1e-4 for others"
+        default=None,
+        gt=0,
+        description="of the baseline; null: 2e-3 for speech-embedding and the log-mel networks, 1e-4 for others",
     )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.01, ge=0)
