@@ -83,9 +83,17 @@ def _computed(rows: pd.DataFrame, data: Path, encoder: Encoder) -> Iterator[tupl
         vectors: dict[str, Any] = {}
         prepared = encoder.preprocessing.batches(waves(part, data, encoder.preprocessing), _BATCH_CLIPS)
         for positions, features in prepared:
-            pooled = backbones.pooled(encoder.model, features.to(encoder.model.device)).cpu().numpy()
+            pooled = _pooled(encoder.model, features)
             vectors.update((_name(records[at]), vector) for at, vector in zip(positions, pooled, strict=True))
         yield start + len(part), pd.DataFrame({"embedding": pd.Series(vectors, dtype=object)})
+
+
+def _pooled(model: Any, features: Any) -> npt.NDArray[np.float32]:
+    """(clips, dimensions) of features (clips, ...), the same to the last bit in whatever company a clip comes."""
+    # a batch of one runs on other kernels, which round differently; which clips come alone depends on what is stored
+    pair = features.repeat(2, *(1 for _ in features.shape[1:])) if len(features) == 1 else features
+    found: npt.NDArray[np.float32] = backbones.pooled(model, pair.to(model.device)).cpu().numpy()
+    return found[: len(features)]
 
 
 def _vectors(table: pd.DataFrame) -> dict[str, npt.NDArray[np.float32]]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from tenuto.imbalance import Balance
@@ -66,7 +67,9 @@ def fit(
 
 
 def _regression(vectors: Array, classes: npt.NDArray[np.int64], count: int, c: float) -> tuple[Array, Array]:
-    regression = LogisticRegression(C=c, max_iter=2000).fit(vectors, classes)
+    # how many threads share a sum decides its last bits, and machines have different numbers of cores
+    with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        regression = LogisticRegression(C=c, max_iter=2000).fit(vectors, classes)
     weights, biases = regression.coef_, regression.intercept_
     if count == 2:  # scikit-learn gives the second class's logit only
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2

@@ -53,6 +53,17 @@ def test_only_new_clips_and_copies_are_computed(
     np.testing.assert_array_equal(again.vectors[::-1], first.vectors)
 
 
+def test_a_clip_that_comes_alone_gets_the_same_bits(
+    clips: pd.DataFrame, data: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    together = embedding.embed(clips, data, encoder, tmp_path / "together")
+    for n in range(len(clips)):  # as when they were added one a week
+        embedding.embed(clips[: n + 1], data, encoder, tmp_path / "weekly")
+    weekly = embedding.embed(clips, data, encoder, tmp_path / "weekly")
+    assert weekly.computed == 0
+    np.testing.assert_array_equal(weekly.vectors, together.vectors)
+
+
 def test_a_damaged_shard_is_computed_again(clips: pd.DataFrame, data: Path, encoder: Encoder, tmp_path: Path) -> None:
     whole = embedding.embed(clips, data, encoder, tmp_path)
     (shard,) = tmp_path.rglob("*.parquet")

@@ -4,6 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from tenuto import probe
@@ -103,3 +104,14 @@ def test_the_group_that_fares_worst_is_served_better() -> None:
 
     dro = Balance(CrossEntropy(), groups=groups, group_names=("most", "few"))
     assert worst(dro) > worst(None) + 0.1
+
+
+def test_the_number_of_cores_decides_nothing() -> None:
+    rng = np.random.default_rng(0)
+    vectors, classes = rng.standard_normal((1500, 96)).astype(np.float32), rng.integers(0, 10, 1500)
+    found = []
+    for cores in (1, 2):
+        with threadpool_limits(cores, user_api="blas"):
+            found.append(probe.fit(vectors, classes, 10, c=0.1))
+    np.testing.assert_array_equal(found[0].weights, found[1].weights)
+    np.testing.assert_array_equal(found[0].biases, found[1].biases)
