@@ -42,7 +42,7 @@ def print_model(found: ModelAudit, aliases_from: str) -> None:
     else:
         _add_run(tree, found, found.run)
         _add_data(tree, found, found.run)
-    out.print(tree, highlight=False)
+    out.print(tree, highlight=False, soft_wrap=False)  # else long lines would be cut off
     out.print(_aliases_note(aliases_from), highlight=False)
 
 

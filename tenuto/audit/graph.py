@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-BOX_WIDTH = 196.0
+BOX_WIDTH = 166.0
 _LINE_HEIGHT = 17.0
 _PADDING = 11.0
-_GAP = {"across": 74.0, "down": 46.0}
-_BETWEEN = 18.0
+_GAP = {"across": 38.0, "down": 44.0}
+_BETWEEN = 14.0
+_ROW_GAP = 10.0
 _WIDEST = 14.0
-_CHARACTERS = 27
+_CHARACTERS = 21
 """What fits on a line of a box."""
 
 
@@ -83,6 +85,7 @@ class Drawing:
     height: float
     boxes: list[Placed]
     lines: list[Line]
+    frames: list[tuple[float, float, float, float]] = field(default_factory=list)  # x, y, width, height
 
 
 def across(graph: Graph) -> Drawing:
@@ -97,28 +100,53 @@ def across(graph: Graph) -> Drawing:
             placed.append(_placed(box, x, y, BOX_WIDTH))
             y += box.height + _BETWEEN
     width = len(layers) * BOX_WIDTH + (len(layers) - 1) * _GAP["across"]
-    return Drawing(width, height, placed, _lines(graph, placed, _across))
+    return Drawing(width, height, placed, _lines(graph, placed))
 
 
 def down(graph: Graph, width: float = 350.0) -> Drawing:
-    """The graph from top to bottom, each layer one or more rows of at most two boxes."""
+    """The graph from top to bottom, two boxes a row; a layer of several boxes has a frame.
+
+    Lines go from layer to layer, as thick as all clips between them: lines from box to box would cross other boxes.
+    """
     placed: list[Placed] = []
+    frames, spans = [], []
     y = 0.0
     for layer in (layer for layer in graph.layers if layer):
+        top = y
+        y += _BETWEEN if len(layer) > 1 else 0.0
         for start in range(0, len(layer), 2):
             row = layer[start : start + 2]
-            box_width = min(BOX_WIDTH, (width - _BETWEEN * (len(row) - 1)) / len(row)) if len(row) > 1 else width * 0.62
-            left = (width - len(row) * box_width - _BETWEEN * (len(row) - 1)) / 2
-            for place, box in enumerate(row):
-                placed.append(_placed(box, left + place * (box_width + _BETWEEN), y, box_width))
-            y += max(box.height for box in row) + _BETWEEN
-        y += _GAP["down"] - _BETWEEN
-    return Drawing(width, max(y - _GAP["down"], 0.0), placed, _lines(graph, placed, _down))
+            left = (width - len(row) * BOX_WIDTH - _ROW_GAP * (len(row) - 1)) / 2
+            placed += [_placed(box, left + i * (BOX_WIDTH + _ROW_GAP), y, BOX_WIDTH) for i, box in enumerate(row)]
+            y += max(box.height for box in row) + _ROW_GAP
+        y -= _ROW_GAP
+        if len(layer) > 1:
+            y += _BETWEEN
+            frames.append((0.0, top, width, y - top))
+        spans.append((top, y, {box.name for box in layer}))
+        y += _GAP["down"]
+    return Drawing(width, max(y - _GAP["down"], 0.0), placed, _spine(graph, spans, width / 2), frames)
+
+
+def _spine(graph: Graph, spans: Sequence[tuple[float, float, set[str]]], x: float) -> list[Line]:
+    """One line between every two layers that follow one another."""
+    flows = [
+        sum(link.clips for link in graph.links if link.start in above and link.end in below)
+        for (_, _, above), (_, _, below) in pairwise(spans)
+    ]
+    most = max(flows, default=0)
+    return [
+        Line(f"M{x:.1f} {above[1]:.1f}V{below[0]:.1f}", _width(clips, most), "clips" if clips else "")
+        for (above, below), clips in zip(pairwise(spans), flows, strict=True)
+    ]
+
+
+def _width(clips: int, most: int) -> float:
+    return max(1.5, _WIDEST * clips / most) if most else 1.5
 
 
 def _placed(box: Box, x: float, y: float, width: float) -> Placed:
-    fitting = int(_CHARACTERS * width / BOX_WIDTH)
-    texts = [(_cut(text, fitting), text) for text in (box.heading, *box.lines)]
+    texts = [(_cut(text, _CHARACTERS), text) for text in (box.heading, *box.lines)]
     first = y + _PADDING + _LINE_HEIGHT * 0.75
     return Placed(box, x, y, width, [(cut, whole, first + _LINE_HEIGHT * i) for i, (cut, whole) in enumerate(texts)])
 
@@ -127,27 +155,18 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _lines(graph: Graph, placed: Sequence[Placed], path: object) -> list[Line]:
+def _lines(graph: Graph, placed: Sequence[Placed]) -> list[Line]:
     at = {place.box.name: place for place in placed}
     most = max((link.clips for link in graph.links), default=0)
-    lines = []
-    for link in graph.links:
-        if link.start in at and link.end in at:
-            width = max(1.5, _WIDEST * link.clips / most) if most else 1.5
-            assert callable(path)
-            lines.append(Line(path(at[link.start], at[link.end]), width, link.kind))
-    return lines
+    return [
+        Line(_curve(at[link.start], at[link.end]), _width(link.clips, most), link.kind)
+        for link in graph.links
+        if link.start in at and link.end in at
+    ]
 
 
-def _across(start: Placed, end: Placed) -> str:
+def _curve(start: Placed, end: Placed) -> str:
     x1, y1 = start.x + start.width, start.y + start.height / 2
     x2, y2 = end.x, end.y + end.height / 2
     middle = (x1 + x2) / 2
     return f"M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
-
-
-def _down(start: Placed, end: Placed) -> str:
-    x1, y1 = start.x + start.width / 2, start.y + start.height
-    x2, y2 = end.x + end.width / 2, end.y
-    middle = (y1 + y2) / 2
-    return f"M{x1:.1f} {y1:.1f}C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}"

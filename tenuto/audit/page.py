@@ -85,7 +85,13 @@ def of_model(found: ModelAudit) -> Graph:
     layers = (
         (_sources(found),),
         (Box("dataset", "dataset version", (_short(run.dataset_md5), formats.counted(listed, "clip")), "dataset"),),
-        (*clips, _validation(run), _code(run), _packages(run), Box("flow run", "flow run", (run.flow_run or "none",))),
+        (
+            *clips,
+            _validation(run),
+            _code(run),
+            _packages(run),
+            Box("flow run", "flow run", (_short(run.flow_run) if run.flow_run else "none",)),
+        ),
         (Box("run", "run", (_short(run.run_id), _day(run.started_at), run.verdict or run.status.lower()), "run"),),
         (version,),
         tuple(ends),
@@ -189,7 +195,7 @@ def _packages(run: RunDocument) -> Box:
 
 
 def _short(name: str | None) -> str:
-    return f"{name[:16]}…" if name and len(name) > 16 else name or "unknown"
+    return f"{name[:12]}…" if name and len(name) > 20 else name or "unknown"
 
 
 def _day(when: object) -> str:
