@@ -15,6 +15,7 @@ TEMPLATES = {
     "params.yaml": "params.yaml",
     "expectations.yaml": "expectations.yaml",
     "mlflow/promotion.yaml": "mlflow/promotion.yaml",
+    "mlflow/model-card.md.j2": "mlflow/model-card.md.j2",
     "gitignore": ".gitignore",
 }
 """Template below `tenuto/templates/workspace/` to its place in a workspace."""
@@ -24,7 +25,7 @@ _READS_AS_TEXT = re.compile(r"[A-Za-z]+[_-][A-Za-z0-9_-]*")
 
 
 def create(folder: Path, name: str) -> tuple[Path, ...]:
-    """The files written into `folder`: params.yaml (for the model `name`), expectations, promotion policy, .gitignore.
+    """The files written into `folder`: params.yaml (for the model `name`), expectations, policy, card, .gitignore.
 
     Writes into a missing folder or one that holds nothing but a `.git`; raises WorkspaceError for any other, so that
     nothing is ever overwritten, and SettingsError for a name that the registry could not hold.

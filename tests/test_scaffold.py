@@ -7,7 +7,7 @@ from tenuto import scaffold
 from tenuto.errors import SettingsError, WorkspaceError
 from tenuto.settings import Params, load_params
 
-FILES = {"params.yaml", "expectations.yaml", "mlflow/promotion.yaml", ".gitignore"}
+FILES = {"params.yaml", "expectations.yaml", "mlflow/promotion.yaml", "mlflow/model-card.md.j2", ".gitignore"}
 
 
 def files_below(folder: Path) -> set[str]:
@@ -70,7 +70,7 @@ def test_params_template_shows_every_key_with_its_default(tmp_path: Path) -> Non
         assert section.model_fields_set == set(type(section).model_fields), name
 
 
-@pytest.mark.parametrize("name", ["expectations.yaml", "mlflow/promotion.yaml"])
+@pytest.mark.parametrize("name", ["expectations.yaml", "mlflow/promotion.yaml", "mlflow/model-card.md.j2"])
 def test_the_projects_own_files_are_the_templates(project_root: Path, name: str) -> None:
     assert (project_root / name).read_text(encoding="utf-8") == scaffold.template_text(name)
 
