@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,15 +63,17 @@ def erase(
     from flows import erase as erasing
 
     asked = {"actor": actor or getpass.getuser(), "reason": reason}
-    with terminal.waiting("looking everywhere", quiet=json):
-        planned = erasing.plan(workspace, params, group or [], clip or [], **asked)
-    if dry_run:
-        terminal.print_json(plan_json(planned)) if json else _print_plan(planned)
-        return
-    if not json:
-        _print_plan(planned)
-    _confirm(yes=yes)
-    with workspace.exclusive("erase"):
+    # held while the question is asked: a retrain meanwhile would bring in what the plan does not know of
+    with nullcontext() if dry_run else workspace.exclusive("erase"):
+        with terminal.waiting("looking everywhere", quiet=json):
+            planned = erasing.plan(workspace, params, group or [], clip or [], **asked)
+        if not json:
+            _print_plan(planned)
+        elif dry_run:
+            terminal.print_json(plan_json(planned))
+        if dry_run:
+            return
+        _confirm(yes=yes)
         journal = erasing.begin(workspace, planned)
         _finish(workspace, params, journal, planned, json=json)
 

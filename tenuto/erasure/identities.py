@@ -97,8 +97,9 @@ class Identities(Record):
         return any(match in self.ids for match in _CLIP_ID.findall(text)) or self._names.search(text) is not None
 
     def are_all_of(self, text: str) -> bool:
-        """True when the text is an id or a name and nothing else."""
-        return text in self.ids or self._names.fullmatch(text) is not None
+        """True when the text is an id, a name or 'group=name', and nothing else."""
+        group, _, value = text.partition("=")
+        return text in self.ids or self.has(group, value) or self._names.fullmatch(text) is not None
 
     def without(self, text: str) -> str:
         """The text with `(erased)` in place of every id and name."""

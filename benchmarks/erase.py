@@ -1,0 +1,101 @@
+"""Consent withdrawn: one speaker erased from a workspace with two retrains, and every byte of it searched for her.
+
+    python -m benchmarks.erase
+
+Synthetic recordings, 42 by seven speakers. The search (`benchmarks.search`) knows nothing of the erasure.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.command import machine, tenuto
+from benchmarks.search import Found, needles, search
+from tenuto import audio
+from tests import chirps
+from tests.recordings import speechlike
+
+SPEAKER = "Zyxelquor"
+SPEAKERS = ("ann", "ben", "cat", "dan", "eve", "fay", SPEAKER)
+QUICK = ("--set", "finetune.epochs=1", "--set", "threads=1", "--set", "evaluate.noise_snr_db=[10]")
+POLICY = """\
+rules:
+  - {name: good enough, metric: accuracy, at_least: 0.0, severity: reject}
+  - {name: every speaker, metric: accuracy, of: worst group=speaker, at_least: 0.0, severity: hold}
+"""
+
+
+def main() -> None:
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="tenuto-benchmark-") as folder:
+        root = make(Path(folder))
+        wanted = of_speaker(root)
+        before = search(root, wanted)
+        _, seconds = tenuto(root, "erase", "--group", f"speaker={SPEAKER}", "--reason", "a letter", "--yes")
+        after = search(root, wanted, skip="erasures/")
+        show(before, after, seconds)
+
+
+def make(folder: Path) -> Path:
+    """A workspace that scored the speaker in one retrain, named on the command line, and trained on her in another."""
+    source = folder / "recordings"
+    write_recordings(source)
+    root = folder / "chirps"
+    tenuto(folder, "init", root.name)
+    tenuto(root, "data", "add", str(source), "--pattern", "{label}_{speaker}_{index}.wav")
+    (root / "mlflow" / "promotion.yaml").write_text(POLICY)
+    commit(root)
+    hold_out = ("--set", f"split.hold_out.speaker=[{SPEAKER}]")
+    tenuto(root, "retrain", *QUICK, *hold_out, codes=(0, 2))
+    tenuto(root, "retrain", *QUICK, "--set", "split.hold_out.speaker=[ann, ben]", codes=(0, 2))
+    tenuto(root, "audit", "--group", f"speaker={SPEAKER}")
+    return root
+
+
+def write_recordings(folder: Path) -> None:
+    """Two recordings of three classes by each speaker."""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for label in chirps.SLOPES:
+        for speaker in SPEAKERS:
+            for index in range(2):
+                murmur = speechlike(int(rng.integers(1 << 30)), seconds=0.8)
+                wave = chirps.chirp(label, rng, seconds=0.8) + 0.5 * murmur
+                data = audio.encode_wav(wave, chirps.RATE_HZ)
+                (folder / f"{label}_{speaker}_{index}.wav").write_bytes(data)
+
+
+def commit(root: Path) -> None:
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "recordings"], check=True)
+
+
+def of_speaker(root: Path) -> dict[str, list[bytes]]:
+    """All that must not be found any more."""
+    manifest = pd.read_parquet(root / "data" / "manifest.parquet")
+    hers = manifest[manifest["group_speaker"] == SPEAKER]
+    recordings = {row.clip_id: root / "data" / row.path for row in hers.itertuples()}
+    words = {"ids": list(hers["clip_id"]), "file names": list(hers["source"]), "name": [SPEAKER, SPEAKER.lower()]}
+    return needles(recordings, words)
+
+
+def show(before: Found, after: Found, seconds: float) -> None:
+    kinds = ("whole files", "pieces of files", "pieces of samples", "ids", "file names", "name")
+    print(f"{'place':34}{'files':>12}  " + "".join(f"{kind:>20}" for kind in kinds))
+    for place in sorted({*before[1], *after[1]}):
+        cells = [f"{before[1].get(place, {}).get(kind, 0)} -> {after[1].get(place, {}).get(kind, 0)}" for kind in kinds]
+        files = f"{before[0][place]} -> {after[0][place]}"
+        print(f"{place:34}{files:>12}  " + "".join(f"{cell:>20}" for cell in cells))
+    total = [sum(sum(counts.values()) for counts in hits.values()) for _, hits in (before, after)]
+    print(f"{sum(before[0].values())} files searched before, {sum(after[0].values())} after")
+    print(f"hits {total[0]} before, {total[1]} after; erased in {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
