@@ -1,7 +1,7 @@
 """How long a model takes over one recording, and how large it is: what somebody who serves it asks first.
 
-Apart from the evaluation, because its figures are of this machine and this moment: they describe, and no promotion
-rule reads them.
+Apart from the scores, because its figures are of this machine and this moment: the next run of the same model comes to
+others, and a budget in the promotion policy should leave room for that.
 """
 
 from __future__ import annotations
