@@ -81,9 +81,8 @@ def _add_run(tree: Tree, found: ModelAudit, run: RunDocument) -> None:
     for reason in run.reasons:
         branch.add(escape(reason))
     against = found.registered.evaluated_against
-    branch.add(
-        f"compared with  {f'version {against}, the champion then' if against else 'no champion: there was none'}"
-    )
+    champion = f"version {against}, the champion then" if against else "no champion: there was none"
+    branch.add(f"compared with  {champion}")
     branch.add(f"flow run  {run.flow_run or 'none'}")
     code = branch.add(f"code  {_commit(run)}")
     for file in run.code.dirty_files if run.code else ():

@@ -201,28 +201,31 @@ def _clips(run: Run, files: _Files) -> list[ClipUse] | None:
     except (pa.ArrowException, OSError) as error:
         log.warning("the clips table of run %s is damaged: %s", run.info.run_id, error)
         return None
-    rows = table.to_pylist()
-    copied = _copies(run, path) if "copies" not in names else {row["clip_id"]: row["copies"] for row in rows}
-    return [_use(row, groups, copied) for row in rows]
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns["copies"] = _copies(run, path, columns)
+    columns["groups"] = _group_texts({name.removeprefix(GROUP_PREFIX): columns[name] for name in groups}, len(table))
+    columns.setdefault("aside_reason", [""] * len(table))
+    ordered = ("clip_id", "label", "groups", "source", "split", "copies", "aside_reason")
+    return [ClipUse(*row) for row in zip(*(columns[name] for name in ordered), strict=True)]
 
 
-def _use(row: dict[str, Any], groups: list[str], copied: dict[str, int] | None) -> ClipUse:
-    named = group_text({name.removeprefix(GROUP_PREFIX): row[name] for name in groups})
-    split = str(row["split"])
-    heard = int(copied.get(row["clip_id"], 0)) if copied is not None else None
-    return ClipUse(
-        clip_id=str(row["clip_id"]),
-        label=str(row["label"]),
-        groups=named,
-        source=str(row["source"]),
-        split=split,
-        copies=heard if split == "train" else 0,
-        reason=row.get("aside_reason") or "",
-    )
+def _group_texts(groups: dict[str, list[str | None]], rows: int) -> list[str]:
+    """The groups of every row as the index stores them; there are far fewer of them than rows."""
+    if not groups:
+        return [group_text({})] * rows
+    values = list(zip(*groups.values(), strict=True))
+    texts = {some: group_text(dict(zip(groups, some, strict=True))) for some in set(values)}
+    return [texts[some] for some in values]
 
 
-def _copies(run: Run, path: Path) -> dict[str, int] | None:
-    """Copies per clip, planned again; None when another code planned them, and so perhaps otherwise."""
+def _copies(run: Run, path: Path, columns: dict[str, list[Any]]) -> list[int | None]:
+    """Copies of every row: as the table has them, else planned again; None when other code had planned them."""
+    splits = columns["split"]
+    planned = columns.get("copies") or _planned(run, path) or [None] * len(splits)
+    return [count if split == "train" else 0 for split, count in zip(splits, planned, strict=True)]
+
+
+def _planned(run: Run, path: Path) -> list[int] | None:
     tags, params = run.data.tags, run.data.params
     if tags.get("tenuto.trained") != "true" or tags.get("tenuto.source_sha256") != lineage.source_sha256():
         return None
@@ -235,8 +238,8 @@ def _copies(run: Run, path: Path) -> dict[str, int] | None:
         seed = int(params["seed"])
     except (KeyError, ValueError):
         return None
-    clips = pd.read_parquet(path)
-    return dict(zip(clips["clip_id"], copies.copies(clips, settings, seed).tolist(), strict=True))
+    planned: list[int] = copies.copies(pd.read_parquet(path), settings, seed).tolist()
+    return planned
 
 
 def _moment(milliseconds: int) -> datetime:

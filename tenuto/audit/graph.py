@@ -158,11 +158,12 @@ def _cut(text: str, most: int) -> str:
 def _lines(graph: Graph, placed: Sequence[Placed]) -> list[Line]:
     at = {place.box.name: place for place in placed}
     most = max((link.clips for link in graph.links), default=0)
-    return [
+    lines = [
         Line(_curve(at[link.start], at[link.end]), _width(link.clips, most), link.kind)
         for link in graph.links
         if link.start in at and link.end in at
     ]
+    return sorted(lines, key=lambda line: -line.width)  # thin ones on top
 
 
 def _curve(start: Placed, end: Placed) -> str:

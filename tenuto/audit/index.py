@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -301,7 +302,7 @@ class Index:
 
     def _listing(self, rows: Sequence[ClipUse]) -> int:
         """The number of the listing with these rows: one that is there, or a new one."""
-        sha256 = hashlib.sha256(repr(sorted(rows, key=lambda row: row.clip_id)).encode()).hexdigest()
+        sha256 = hashlib.sha256(json.dumps(sorted(rows, key=itemgetter(0))).encode()).hexdigest()
         there = self._db.execute("SELECT number FROM listing WHERE sha256 = ?", (sha256,)).fetchone()
         if there:
             return int(there[0])

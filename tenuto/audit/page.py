@@ -85,13 +85,7 @@ def of_model(found: ModelAudit) -> Graph:
     layers = (
         (_sources(found),),
         (Box("dataset", "dataset version", (_short(run.dataset_md5), formats.counted(listed, "clip")), "dataset"),),
-        (
-            *clips,
-            _validation(run),
-            _code(run),
-            _packages(run),
-            Box("flow run", "flow run", (_short(run.flow_run) if run.flow_run else "none",)),
-        ),
+        (*clips, _validation(run), _code(run), _packages(run), _flow_run(run)),
         (Box("run", "run", (_short(run.run_id), _day(run.started_at), run.verdict or run.status.lower()), "run"),),
         (version,),
         tuple(ends),
@@ -104,10 +98,9 @@ def of_heard(found: HeardAudit) -> Graph:
     ((kind, what),) = found.asked.items()
     asked = Box("asked", what, (kind, formats.counted(len(found.clips), "clip")), "dataset")
     held = [holding for holding in found.datasets if holding.clips]
-    some = found.versions
-    kinds = alike(some)
+    kinds = alike(found.versions)
     kinds = [*kinds[: _MOST_BOXES - 1], [v for rest in kinds[_MOST_BOXES - 1 :] for v in rest]][:_MOST_BOXES]
-    kinds = [group for group in kinds if group]
+    kinds = [sorted(group, key=lambda v: int(v.version)) for group in kinds if group]
     datasets = {run.run_id: run.dataset_md5 or "" for run in found.runs}
     boxes = {holding.md5: holding.md5 for holding in held}
     if len(held) > _MOST_BOXES:
@@ -192,6 +185,10 @@ def _code(run: RunDocument) -> Box:
 def _packages(run: RunDocument) -> Box:
     python = f"python {run.environment['python']}" if "python" in run.environment else "unknown"
     return Box("environment", "environment", (python, formats.counted(len(run.environment), "version")))
+
+
+def _flow_run(run: RunDocument) -> Box:
+    return Box("flow run", "flow run", (_short(run.flow_run) if run.flow_run else "none",))
 
 
 def _short(name: str | None) -> str:
