@@ -89,6 +89,7 @@ def early(**more: Any) -> ReportInputs:
         "This decision was taken at p 0.31 and missed its level 0.00096.",
         "On the golden clips the candidate’s lead over the champion is −0.007 (−0.047 to +0.033).",
         "Signal-to-noise ratio",
+        "−0.026 to 0.018 wanted −0.020 p 0.31",
         "insufficient n",
         "card/model-card.md of the MLflow run, and the description of version 7 in the registry",
         "From scratch",

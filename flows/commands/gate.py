@@ -1,7 +1,97 @@
-"""`tenuto gate`: stored decisions under another policy."""
+"""`tenuto gate`: what the promotion policy means, and stored decisions under another one."""
 
 from __future__ import annotations
 
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-app = typer.Typer(no_args_is_help=True, help="Decisions: judge stored ones again under another policy.")
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from flows import terminal
+from flows.commands import Json, Set, prepare
+from tenuto.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.replay import Replay, Ruling
+
+app = typer.Typer(no_args_is_help=True, help="Decisions: what the policy means, stored ones under another policy.")
+
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="The policy; default: mlflow/promotion.yaml.")
+]
+
+
+@app.command("check")
+def gate_check(policy: PolicyFile = None, json: Json = False) -> None:
+    """Say in a sentence per rule what a promotion policy means, or what is wrong with it.
+
+    Example: `tenuto gate check --policy stricter.yaml`
+    """
+    from tenuto import meaning
+    from tenuto.policy import load_policy
+    from tenuto.settings import digest
+
+    file = policy or Workspace.find().promotion
+    found = load_policy(file)
+    told = meaning.sentences(found)
+    if json:
+        rules = [{"rule": name, "meaning": sentence} for name, sentence in told]
+        terminal.print_json({"policy": str(file), "policy_sha256": digest(found), "rules": rules})
+        return
+    for name, sentence in told:
+        terminal.out.print(f"[bold]{escape(name)}[/]: {escape(sentence)}", highlight=False)
+
+
+@app.command("replay")
+def gate_replay(
+    policy: PolicyFile = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Judge every stored decision again under another policy, and list those that come out otherwise.
+
+    Trains nothing and changes nothing: each candidate is held against the same champion on the same test clips.
+
+    Example: `tenuto gate replay --policy stricter.yaml`
+    """
+    workspace, params = prepare(set_)
+    from flows import replay
+
+    with terminal.counting("judging decisions", quiet=json) as on_progress:
+        found = replay.replay(workspace, params, policy, on_progress)
+    terminal.print_json(found.model_dump(mode="json")) if json else _print(found)
+
+
+def _print(found: Replay) -> None:
+    if found.flips:
+        terminal.out.print(_table(found))
+    if not found.judged and not found.unjudged:
+        terminal.out.print("no decision is stored yet; [cyan]tenuto retrain[/] takes one", highlight=False)
+        return
+    policy = escape(terminal.shown(Path(found.policy).resolve()))
+    decisions = "1 decision" if found.judged == 1 else f"{found.judged} decisions"
+    terminal.out.print(f"{decisions} judged again by {policy}: [bold]{len(found.flips)}[/] flipped", highlight=False)
+    if found.unjudged:
+        terminal.out.print(f"{len(found.unjudged)} could not be judged again:", highlight=False)
+    for run in found.unjudged:
+        terminal.out.print(f"  {run.run_id[:8]}  {run.at:%Y-%m-%d}  {escape(run.reason)}", highlight=False)
+
+
+def _table(found: Replay) -> Table:
+    table = Table("run", "date", "version", "verdict", "then because of", "now because of", box=None, pad_edge=False)
+    for flip in found.flips:
+        verdicts = f"{_coloured(flip.then)} -> {_coloured(flip.now)}"
+        table.add_row(
+            flip.run_id[:8], f"{flip.at:%Y-%m-%d}", flip.version or "-", verdicts, _cause(flip.then), _cause(flip.now)
+        )
+    return table
+
+
+def _coloured(ruling: Ruling) -> str:
+    return f"[{terminal.STYLES[ruling.verdict]}]{ruling.verdict}[/]"
+
+
+def _cause(ruling: Ruling) -> str:
+    return escape(f"{ruling.rule} ({ruling.outcome})" if ruling.rule else ruling.reason)

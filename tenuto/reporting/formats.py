@@ -83,6 +83,7 @@ def percent(share: float | None) -> str:
 FILTERS: dict[str, Callable[..., Any]] = {
     "figure": figure,
     "signed": signed,
+    "small": small,
     "count": count,
     "counted": counted,
     "duration": duration,

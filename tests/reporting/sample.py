@@ -276,6 +276,7 @@ VERDICT = Verdict(
             severity="hold",
             reason="macro-F1 0.930 against 0.934 of the champion: difference -0.004 (95 % -0.026 to +0.018, resampled "
             "by 8 speakers), which leaves open whether it is worse by more than 0.02.",
+            p_value=0.31,
             observed=-0.004,
             low=-0.026,
             high=0.018,
