@@ -1,8 +1,8 @@
 """A fresh test set: which units become test and golden, and how the champion does on them.
 
 Separate from `tenuto.holdout`, which is the file that records it. A unit is fresh when no clip of it, and no
-near-duplicate of one, was in the training or validation split of a registered version, and when it is neither tested
-on now nor golden.
+near-duplicate of one, was in the training or validation split of a registered version, and when it is neither golden
+nor was ever tested on: a released test set does not come back, even if no version learned from it since.
 """
 
 from __future__ import annotations
@@ -114,11 +114,12 @@ def comparison(scores: Mapping[str, Score]) -> str:
 
 
 def _fresh(table: pd.DataFrame, heard: Collection[str], holdout: Holdout) -> set[Unit]:
+    used = holdout.golden.union(*(rotation.test.all | rotation.released.all for rotation in holdout.rotations))
     is_taken = (
         table["clip_id"].isin(heard)
         | table["family"].isin(heard)
         | table["split"].eq("test")
-        | table["unit"].isin(holdout.golden)
+        | table["unit"].isin(used)
     )
     return set(table["unit"]) - set(table.loc[is_taken, "unit"])
 
@@ -147,8 +148,9 @@ def _too_few(fresh: int, wanted: int, group: str | None, needs_golden: bool) -> 
     parts = f" ({MIN_UNITS} to test on and {MIN_UNITS} golden)" if needs_golden else ""
     return (
         f"{fresh} fresh {_plural(group)}, wanted at least {wanted}{parts}. Fresh is what no registered version was "
-        f"trained or tuned on and what is not tested on now. Record new {_plural(group)}, add them with `tenuto data "
-        "add`, and rotate before a retrain learns from them."
+        f"trained or tuned on and what was never tested on. Record new {_plural(group)}, some more than are wanted "
+        "since the present test set takes its share, add them with `tenuto data add`, and rotate before a retrain "
+        "learns from them."
     )
 
 

@@ -68,6 +68,13 @@ def test_what_a_registered_version_heard_is_not_fresh_nor_what_has_a_near_duplic
     assert not {"new00", "new01"} & {*found.test.groups, *found.golden.groups}
 
 
+def test_a_released_test_set_does_not_come_back():
+    clips = table({"old": "test", "gold": "golden", "older": "train", "oldest": "train", **fresh(5)})
+    parts = {"test": Units(groups=("older",)), "golden": Units(groups=("gold",)), "released": Units(groups=("oldest",))}
+    found = drawn(clips, holdout=Holdout(group="speaker", rotations=(Rotation(at=NOW, batch=0, **parts),)))
+    assert found.test.groups == tuple(fresh(5))
+
+
 def test_units_of_a_rare_class_are_taken_beyond_the_size():
     clips = table({"old": "test", **fresh(40)}, labels="a")
     rare = table({"old": "test", "new38": "train", "new39": "train"}, labels="r")
