@@ -106,9 +106,11 @@ def _furnished(workspace: Workspace, training: Training, scratch: Rebuilt) -> Re
         if (training.inputs / name).is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(training.inputs / name, path)
+    yaml = YAML(typ="safe", pure=True)
     # its own MLflow, wherever the workspace's is
     settings = read_yaml(scratch.workspace.params) | {"tracking_uri": None}
-    YAML(typ="safe", pure=True).dump(settings, scratch.workspace.params)
+    yaml.dump(settings, scratch.workspace.params)
+    yaml.dump(records.decisive(scratch.workspace.promotion), scratch.workspace.promotion)
     records.share_dataset(workspace, scratch.workspace)
     backbone = Path(str(settings["backbone"]))
     here, there = workspace.root / backbone, scratch.workspace.root / backbone

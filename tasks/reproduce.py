@@ -17,7 +17,7 @@ from tenuto.errors import RegistryError
 from tenuto.lineage import Lineage
 from tenuto.records import Record
 from tenuto.reproduction import Comparison, Made, NotReproducibleError
-from tenuto.settings import read_yaml
+from tenuto.settings import digest, read_yaml
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -102,6 +102,11 @@ def share_dataset(workspace: Workspace, scratch: Workspace) -> None:
         cache = own["cache"].get("dir") or workspace.root / ".dvc" / "cache"
         config["cache"] = {"dir": str(cache), "type": "reflink,hardlink,symlink,copy"}
         config["remote"] = {name: {**remote, "url": str(remote["url"])} for name, remote in own["remote"].items()}
+
+
+def decisive(path: Path) -> dict[str, Any]:
+    """What a settings file says, but for a person's approval: nobody is asked about a version that is made again."""
+    return {name: value for name, value in read_yaml(path).items() if name != "approval"}
 
 
 def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -209,7 +214,7 @@ def _training(version: str, files: Path, weights: Path) -> Training:
         made=Made(
             lineage=Lineage.model_validate_json((files / "lineage" / "lineage.json").read_bytes()),
             params=read_yaml(given / "params.yaml"),
-            settings={name: _sha256(given / name) for name in _SETTINGS if (given / name).is_file()},
+            settings={name: digest(decisive(given / name)) for name in _SETTINGS if (given / name).is_file()},
             lock=_lock(given / lineage.LOCK),
             backbone_revision=checkpoint.read(weights).backbone_revision,
             files=_hashes(weights),
