@@ -26,6 +26,7 @@ QUESTIONS: dict[str, tuple[str, str | None]] = {
     "macro-F1": ("macro_f1", None),
     "log loss": ("log_loss", None),
     "Brier score": ("brier", None),
+    "calibration error": ("expected_calibration_error", None),
     "accuracy, difference": ("accuracy", "champion"),
     "macro-F1, difference": ("macro_f1", "champion"),
     "Brier score, difference": ("brier", "champion"),

@@ -65,6 +65,12 @@ class Sample:
         return float(self.of(self.tallies.sum(axis=0)))
 
     @property
+    def scores(self) -> tuple[float, ...]:
+        """The score of each term as observed, before any weight."""
+        blocks = np.split(self.tallies.sum(axis=0), len(self.terms))
+        return tuple(float(score(self.metric, block)) for block in blocks)
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest value that the quantity can have."""
         if self.is_relative:

@@ -1,33 +1,45 @@
-"""Which test clips a promotion rule looks at: all, one class, one group, or each class or group in turn.
+"""Which test clips a promotion rule looks at: all, one class, one group, or each class, group or band in turn.
 
 Groups with too few clips of their own are judged together as one slice, so that many small groups (one per recording,
-say) neither escape the rule nor block it. A class with too few clips is not pooled: every class matters by itself.
+say) neither escape the rule nor block it. A class with too few clips is not pooled: every class matters by itself. What
+a rule names (a class, a group, a column) is required: where it is missing from the test clips, the rule fails.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from tenuto import acoustics
 from tenuto.evaluation import CANDIDATE
 from tenuto.policy import Rule
-from tenuto.records import GROUP_PREFIX, Evaluation
+from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation
+from tenuto.tallies import BoolArray
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Some of the test clips; or, with `label`, all of them seen as that class against the rest."""
+    """Some of the test clips; or, with `label`, all of them seen as that class against the rest.
+
+    `plain` is the name without the name of any group. With `minus`, what is judged is the gap between the two.
+    """
 
     name: str
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     label: str | None = None
+    plain: str = ""
+    minus: Slice | None = None
 
     @property
     def clips(self) -> int:
         return int(self.mask.sum())
+
+    @property
+    def looked_at(self) -> BoolArray:
+        """The clips that the metric is computed from: false alarms make all of them matter to a class."""
+        return np.ones_like(self.mask) if self.label is not None else self.mask
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Slices:
     too_small: tuple[Slice, ...] = ()
     column: str = ""
     missing: str = field(default="", kw_only=True)
-    """Why there is nothing to judge, as a clause, when there is not."""
+    """What the rule names and the test clips lack, as a clause, when they do."""
     is_applicable: bool = field(default=True, kw_only=True)
 
     @property
@@ -50,26 +62,54 @@ class Slices:
 def slices_of(rule: Rule, table: pd.DataFrame, evaluation: Evaluation) -> tuple[Slices, ...]:
     """The slices of `rule` among the candidate's rows of the table of answers: one item per line of the verdict."""
     rows = table[table["model"] == CANDIDATE]
-    kind, _, name = rule.of.partition("=")
-    if rule.of == "overall":
-        return (_by_size([Slice("", np.ones(len(rows), dtype=bool))], rule.min_clips),)
-    if rule.of == "worst class":
-        return (_by_size([_class(rows, label) for label in _classes(rows, evaluation)], rule.min_clips),)
-    if kind == "class":
-        return (_by_size([_class(rows, name)], rule.min_clips),)
-    if rule.of == "worst group":
-        columns = group_names(rows)
-        nothing = Slices((), missing="the test clips have no group", is_applicable=False)
-        return tuple(_groups(rows, column, rule.min_clips) for column in columns) or (nothing,)
-    if kind == "worst group":
-        return (_groups(rows, name, rule.min_clips),)
-    return (_one_group(rows, kind, name, rule.min_clips),)
+    found = _slices_of(rule, rows, evaluation)
+    if rule.minus is None:
+        return found
+    (other,) = _named(rule.minus, rows, rule.min_clips)
+    return tuple(_less(slices, other) for slices in found)
 
 
 def group_names(rows: pd.DataFrame) -> list[str]:
     """The groups that any of the clips has, without their prefix."""
-    columns = [column for column in rows.columns if column.startswith(GROUP_PREFIX)]
-    return [column.removeprefix(GROUP_PREFIX) for column in columns if rows[column].notna().any()]
+    return _names(rows, GROUP_PREFIX)
+
+
+def _names(rows: pd.DataFrame, prefix: str) -> list[str]:
+    columns = [column for column in rows.columns if column.startswith(prefix)]
+    return [column.removeprefix(prefix) for column in columns if rows[column].notna().any()]
+
+
+def _slices_of(rule: Rule, rows: pd.DataFrame, evaluation: Evaluation) -> tuple[Slices, ...]:
+    kind, _, name = rule.of.partition("=")
+    if rule.of == "worst class":
+        return (_by_size([_class(rows, label) for label in _classes(rows, evaluation)], rule.min_clips),)
+    if rule.of in ("worst group", "worst slice"):
+        columns = group_names(rows) if rule.of == "worst group" else acoustics.kinds(rows)
+        nothing = Slices((), missing=f"the test clips have no {kind.removeprefix('worst ')}", is_applicable=False)
+        return tuple(_each(rows, column, rule.min_clips) for column in columns) or (nothing,)
+    if kind in ("worst group", "worst slice"):
+        return (_each(rows, name, rule.min_clips),)
+    return _named(rule.of, rows, rule.min_clips)
+
+
+def _named(of: str, rows: pd.DataFrame, min_clips: int) -> tuple[Slices]:
+    kind, _, name = of.partition("=")
+    if of == "overall":
+        return (_by_size([Slice("", np.ones(len(rows), dtype=bool))], min_clips),)
+    if kind == "class":
+        part = _class(rows, name)
+        return (_by_size([part], min_clips) if part.clips else _missing(f"class {name!r}"),)
+    return (_one_group(rows, kind, name, min_clips),)
+
+
+def _less(slices: Slices, other: Slices) -> Slices:
+    """Each of `slices` less the one of `other`; nothing to judge where that one is missing or too small."""
+    if slices.missing or other.missing:
+        return replace(slices, judged=(), missing=slices.missing or other.missing)
+    if not other.judged:
+        return replace(slices, judged=(), too_small=other.too_small)
+    (minus,) = other.judged
+    return replace(slices, judged=tuple(replace(part, minus=minus) for part in slices.judged))
 
 
 def _by_size(slices: list[Slice], min_clips: int) -> Slices:
@@ -84,32 +124,49 @@ def _classes(rows: pd.DataFrame, evaluation: Evaluation) -> list[str]:
 
 
 def _class(rows: pd.DataFrame, label: str) -> Slice:
-    return Slice(f"class {label!r}", (rows["label"] == label).to_numpy(), label)
+    return Slice(f"class {label!r}", (rows["label"] == label).to_numpy(), label, f"class {label!r}")
 
 
 def _one_group(rows: pd.DataFrame, column: str, value: str, min_clips: int) -> Slices:
-    if column not in group_names(rows):
+    values = _values(rows, column)
+    if values is None:
         return _no_column(rows, column)
-    mask = (rows[GROUP_PREFIX + column] == value).fillna(False).to_numpy(dtype=bool)
-    return _by_size([Slice(f"{column} {value!r}", mask)], min_clips)
+    part = _part(column, values, value)
+    return _by_size([part], min_clips) if part.clips else _missing(f"{column} {value!r}")
 
 
-def _groups(rows: pd.DataFrame, column: str, min_clips: int) -> Slices:
-    if column not in group_names(rows):
+def _each(rows: pd.DataFrame, column: str, min_clips: int) -> Slices:
+    values = _values(rows, column)
+    if values is None:
         return _no_column(rows, column)
-    values = rows[GROUP_PREFIX + column]
-    every = [
-        Slice(f"{column} {value!r}", (values == value).fillna(False).to_numpy(dtype=bool))
-        for value in sorted(values.dropna().unique())
-    ]
-    found = _by_size(every, min_clips)
+    found = _by_size([_part(column, values, value) for value in sorted(values.dropna().unique())], min_clips)
     if len(found.too_small) < 2:
         return Slices(found.judged, found.too_small, column)
     together = np.logical_or.reduce([s.mask for s in found.too_small])
-    pooled = _by_size([Slice(f"the {len(found.too_small)} smallest of {column} together", together)], min_clips)
+    name = f"the {len(found.too_small)} smallest of {column} together"
+    pooled = _by_size([Slice(name, together, plain=name)], min_clips)
     return Slices(found.judged + pooled.judged, pooled.too_small, column)
 
 
+def _values(rows: pd.DataFrame, column: str) -> pd.Series | None:
+    """The groups of that name, else the bands; None where no clip has any."""
+    for prefix in (GROUP_PREFIX, SLICE_PREFIX):
+        if column in _names(rows, prefix):
+            return rows[prefix + column]
+    return None
+
+
+def _part(column: str, values: pd.Series, value: str) -> Slice:
+    name = f"{column} {value!r}"
+    is_group = values.name == GROUP_PREFIX + column
+    mask = (values == value).fillna(False).to_numpy(dtype=bool)
+    return Slice(name, mask, plain=f"one {column}" if is_group else name)
+
+
+def _missing(what: str) -> Slices:
+    return Slices((), missing=f"required slice missing: the test clips have no {what}")
+
+
 def _no_column(rows: pd.DataFrame, column: str) -> Slices:
-    known = ", ".join(group_names(rows)) or "none"
-    return Slices((), missing=f"the test clips have no group {column!r} (known: {known})")
+    known = ", ".join([*group_names(rows), *_names(rows, SLICE_PREFIX)]) or "none"
+    return _missing(f"group or slice {column!r} (known: {known})")

@@ -1,92 +1,187 @@
-"""The gate's sentences, with their figures, for a person who reads them in the morning."""
+"""The gate's sentences, with their figures, for a person who reads them in the morning.
+
+Each comes in two forms: in full, and plain, which names no group and so may stay in the ledger after an erasure.
+"""
 
 from __future__ import annotations
 
-from tenuto.policy import Rule
-from tenuto.records import Evaluation, Interval
+from dataclasses import dataclass
+
+from tenuto.policy import LOSSES, Rule
+from tenuto.records import Account, Evaluation, Interval, RuleOutcome
 from tenuto.slices import Slice, Slices
+from tenuto.thresholds import TIMES_AT_MOST, More
 
 NO_RULES = "The promotion policy has no rules: nothing was judged."
+SLICE_MISSING = "required slice missing from the test clips."
 
 _OPPONENTS = {"baseline": "the from-scratch baseline", "champion": "the champion", "majority": "the majority class"}
-_METRICS = {"macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy", "f1": "F1"}
+_METRICS = {
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "expected_calibration_error": "calibration error",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "latency_p95_ms": "latency (95th percentile, ms)",
+    "real_time_factor": "real-time factor",
+    "size_mb": "size (MB)",
+}
 _NAMED_AT_MOST = 5
 
 
-def sentence(
-    rule: Rule,
-    outcome: str,
-    interval: Interval,
-    scores: tuple[float, float | None],
-    confidence: float,
-    where: str,
-) -> str:
+@dataclass(frozen=True)
+class Claim:
+    """A lead that is not shown: its p-value, what it takes, and whether the interval alone would have shown it."""
+
+    p_value: float
+    level: float
+    is_ahead: bool
+    account: Account | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a sentence about a rule tells; `of` slices this one is the worst."""
+
+    rule: Rule
+    outcome: RuleOutcome
+    interval: Interval
+    scores: tuple[float, float | None]
+    slice: Slice
+    of: int
+    confidence: float
+    unit_name: str
+    more: More | None = None
+    claim: Claim | None = None
+
+
+def sentence(case: Case, *, is_plain: bool = False) -> str:
     """One sentence without its full stop: slice, metric, interval, what was resampled, and how it compares."""
-    metric = _METRICS.get(rule.metric, rule.metric)
-    doubt = f"{confidence * 100:g} % {{}}, resampled by {interval.resampled}"
-    if rule.at_least is not None:
-        doubt = doubt.format(f"{interval.low:.3f}-{interval.high:.3f}")
-        return f"{where}{metric} {interval.value:.3f} ({doubt}) {_against_floor(rule.at_least, outcome)}"
-    doubt = doubt.format(f"{interval.low:+.3f} to {interval.high:+.3f}")
-    score, other = scores
+    rule, found = case.rule, case.interval
+    metric = f"gap in {metric_name(rule)}" if case.slice.minus is not None else metric_name(rule)
+    where, sign = slice_name(case, is_plain), "+" if case.slice.minus is not None else ""
+    doubt = f"{case.confidence * 100:g} % {{}}, resampled by {found.resampled}"
+    if rule.versus is None:
+        between = f"{found.low:+.3f} to {found.high:+.3f}" if sign else f"{found.low:.3f}-{found.high:.3f}"
+        value = f"{found.value:{sign}.3f} ({doubt.format(between)})"
+        return f"{where}{metric} {value} {_against_value(rule, case.outcome)}{_needs(case)}"
+    unit, scale = (" %", 100) if rule.is_relative else ("", 1)
+    digits = 1 if rule.is_relative else 3
+    low, value, high = (f"{x * scale:+.{digits}f}{unit}" for x in (found.low, found.value, found.high))
+    score, other = case.scores
+    word = "lead" if rule.metric in LOSSES else "difference"
     return (
-        f"{where}{metric} {score:.3f} against {other:.3f} of {_OPPONENTS[str(rule.versus)]}: "
-        f"difference {interval.value:+.3f} ({doubt}), {_against_other(rule, outcome)}"
+        f"{where}{metric} {score:{sign}.3f} against {other:{sign}.3f} of {_OPPONENTS[str(rule.versus)]}: "
+        f"{word} {value} ({doubt.format(f'{low} to {high}')}), {_against_other(case)}{_needs(case)}"
     )
 
 
-def slice_name(rule: Rule, part: Slice, judged: int) -> str:
+def metric_name(rule: Rule) -> str:
+    """The metric in words."""
+    return _METRICS.get(rule.metric, rule.metric)
+
+
+def slice_name(case: Case, is_plain: bool) -> str:
     """'worst class 'seven' (64 clips): ', or nothing for all clips."""
-    if not part.name:
+    part = case.slice
+    if not part.name and part.minus is None:
         return ""
-    worst = f"worst of {judged}, " if rule.of.startswith("worst") and judged > 1 else ""
-    return f"{worst}{part.name} ({part.clips} clips): "
+    worst = f"worst of {case.of}, " if case.rule.of.startswith("worst") and case.of > 1 else ""
+    less = f" less {_one(part.minus, is_plain)}" if part.minus is not None else ""
+    return f"{worst}{_one(part, is_plain)}{less}: "
 
 
-def too_little(rule: Rule, slices: Slices) -> str:
-    """Why a rule was not evaluated."""
-    if slices.missing:
-        return f"{slices.missing}."
+def too_little(rule: Rule, slices: Slices, *, is_plain: bool = False) -> str:
+    """Why a rule had too few clips."""
     return (
-        f"too few test clips to tell: {_small(slices)}; the rule wants {rule.min_clips}. "
+        f"too few test clips to tell: {_small(slices, is_plain)}; the rule wants {rule.min_clips}. "
         "Add test clips, or lower its min_clips in the promotion policy."
     )
 
 
-def aside(rule: Rule, slices: Slices, evaluation: Evaluation) -> str:
+def nothing_to_compare(rule: Rule) -> str:
+    """Why a percentage is not evaluated."""
+    return f"{_OPPONENTS[str(rule.versus)]} scores 0, of which no percentage can be taken; use an absolute margin."
+
+
+def budget(rule: Rule, value: float) -> str:
+    """One sentence about a figure without an interval."""
+    side = "within" if value <= rule.threshold else "above"
+    return f"{metric_name(rule)} {value:.4g} is {side} the budget of {rule.threshold:g}."
+
+
+def aside(rule: Rule, slices: Slices, evaluation: Evaluation, *, is_plain: bool = False) -> str:
     """What the figures leave out, and the full stop."""
     parts = []
     if slices.too_small:
-        parts.append(f"not judged, for want of {rule.min_clips} clips: {_small(slices)}")
+        parts.append(f"not judged, for want of {rule.min_clips} clips: {_small(slices, is_plain)}")
     if rule.versus == "champion" and evaluation.left_out:
         parts.append(f"left out for all models: {len(evaluation.left_out)} clips that the champion trained on")
     return "".join(f"; {part}" for part in parts) + "."
 
 
-def _small(slices: Slices) -> str:
-    named = [f"{s.name or 'the test set'} ({s.clips})" for s in slices.too_small]
+def _one(part: Slice, is_plain: bool) -> str:
+    return f"{(part.plain if is_plain else part.name) or 'the test set'} ({part.clips} clips)"
+
+
+def _small(slices: Slices, is_plain: bool) -> str:
+    named = [f"{(s.plain if is_plain else s.name) or 'the test set'} ({s.clips})" for s in slices.too_small]
     more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
     return ", ".join(named[:_NAMED_AT_MOST]) + more
 
 
-def _against_floor(floor: float, outcome: str) -> str:
-    value = _short(floor)
+def _against_value(rule: Rule, outcome: RuleOutcome) -> str:
+    line = f"the {'floor' if rule.test == 'at_least' else 'ceiling'} {_short(rule.threshold)}"
     if outcome == "inconclusive":
-        return f"may lie on either side of the floor {value}: more test clips would tell"
-    return f"is {'above' if outcome == 'pass' else 'below'} the floor {value}"
+        return f"may lie on either side of {line}"
+    return f"is {'above' if (outcome == 'pass') == (rule.test == 'at_least') else 'below'} {line}"
 
 
-def _against_other(rule: Rule, outcome: str) -> str:
-    if rule.better_by is not None:
-        by = f" by more than {_short(rule.better_by)}" if rule.better_by else ""
-        return {"pass": f"better{by}", "fail": f"not better{by}"}.get(outcome, f"not shown to be better{by}")
-    margin = _short(rule.not_worse_by or 0.0)
+def _against_other(case: Case) -> str:
+    rule, margin = case.rule, _margin(case.rule)
+    if rule.test == "not_better_by":
+        return {
+            "pass": f"no suspicious lead of {margin} or more",
+            "fail": f"a suspicious lead beyond {margin}: look for test clips among the training clips",
+        }.get(case.outcome, f"which leaves open whether it is a suspicious lead beyond {margin}")
+    if rule.is_lead:
+        by = f" by more than {margin}" if rule.threshold else ""
+        found = {"pass": f"better{by}", "fail": f"not better{by}"}
+        return found.get(case.outcome, f"not shown to be better{by}{_evidence(case.claim)}")
     return {"pass": f"not worse by more than {margin}", "fail": "worse"}.get(
-        outcome, f"which leaves open whether it is worse by more than {margin}"
+        case.outcome, f"which leaves open whether it is worse by more than {margin}"
     )
+
+
+def _evidence(claim: Claim | None) -> str:
+    """Why an interval beyond the margin was not enough, or would not have been."""
+    if claim is None:
+        return ""
+    if claim.level <= 0:
+        return "; this test set is worn out: `tenuto holdout rotate` brings in a fresh one"
+    if not claim.is_ahead:
+        return ""
+    account = claim.account
+    so_far = f" after {account.used} of its {account.decisions} decisions" if account is not None else ""
+    return f": p = {claim.p_value:.2g}, and this test set allows {claim.level:.2g}{so_far}"
+
+
+def _needs(case: Case) -> str:
+    """How many more clips would settle an open rule."""
+    if case.more is None:
+        return ""
+    if case.more.clips is None:
+        return f"; not even {TIMES_AT_MOST} times as many clips would be likely to settle it: it lies too near"
+    groups = f" of about {case.more.groups} more {case.unit_name}s" if case.more.groups else ""
+    return f"; about {case.more.clips} more clips{groups} would have an even chance to settle it"
+
+
+def _margin(rule: Rule) -> str:
+    return f"{rule.threshold * 100:g} %" if rule.is_relative else _short(rule.threshold)
 
 
 def _short(value: float) -> str:
     """At least two decimals: 0.60, 0.025."""
-    text = f"{value:.4f}".rstrip("0")
-    return text + "0" * (4 - len(text)) if len(text) < 4 else text
+    digits = len(f"{value:.4f}".rstrip("0").partition(".")[2])
+    return f"{value:.{max(2, digits)}f}"

@@ -201,7 +201,7 @@ def test_a_failed_class_outweighs_one_with_too_few_clips(tmp_path: Path) -> None
     clips = clips_table(201, labels=2)
     clips.loc[200, "label"] = "c2"
     rule = one_rule(metric="recall", of="worst class", at_least=0.5, min_clips=20)
-    assert only(judge(rule, imagined(clips, tmp_path, {"candidate": 0.0}, None))).outcome == "not evaluated"
+    assert only(judge(rule, imagined(clips, tmp_path, {"candidate": 0.0}, None))).outcome == "insufficient n"
     missed = (clips["label"] == "c0").to_numpy()
     result = only(judge(rule, imagined(clips, tmp_path, {"candidate": missed}, None)))
     assert result.outcome == "fail"

@@ -44,9 +44,10 @@ def test_a_class_with_too_few_clips_leaves_the_rule_incomplete(clips: pd.DataFra
     assert not found.is_complete
 
 
-def test_a_class_without_clips_is_too_small(clips: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_class_that_the_rule_names_is_required(clips: pd.DataFrame, tmp_path: Path) -> None:
     (found,) = sliced(clips, tmp_path, of="class=never heard")
-    assert [part.clips for part in found.too_small] == [0] and not found.is_complete
+    assert found.missing == "required slice missing: the test clips have no class 'never heard'"
+    assert found.is_applicable and not found.is_complete
 
 
 def test_a_class_that_only_the_champion_knows_is_no_class_here(clips: pd.DataFrame, tmp_path: Path) -> None:
@@ -94,13 +95,79 @@ def test_groups_too_small_even_together_are_named_but_block_nothing(clips: pd.Da
 def test_a_named_group_must_have_its_clips(clips: pd.DataFrame, tmp_path: Path) -> None:
     (enough,) = sliced(clips, tmp_path, of="accent=scottish", min_clips=10)
     assert [(part.name, part.clips) for part in enough.judged] == [("accent 'scottish'", 15)]
+    (few,) = sliced(clips, tmp_path, of="accent=scottish", min_clips=16)
+    assert [part.clips for part in few.too_small] == [15] and not few.missing and not few.is_complete
     (absent,) = sliced(clips, tmp_path, of="accent=welsh")
-    assert [part.clips for part in absent.too_small] == [0] and not absent.is_complete
+    assert absent.missing == "required slice missing: the test clips have no accent 'welsh'"
 
 
 @pytest.mark.parametrize("of", ["worst group=site", "worst group=town", "town=leeds"])
 def test_a_column_without_values_is_missing(clips: pd.DataFrame, tmp_path: Path, of: str) -> None:
     (found,) = sliced(clips, tmp_path, of=of)
     column = of.removeprefix("worst group=").partition("=")[0]
-    assert found.missing == f"the test clips have no group {column!r} (known: speaker, accent)"
+    lacking = f"the test clips have no group or slice {column!r} (known: speaker, accent)"
+    assert found.missing == f"required slice missing: {lacking}"
     assert found.is_applicable and not found.is_complete
+
+
+@pytest.fixture
+def banded(clips: pd.DataFrame) -> pd.DataFrame:
+    return clips.assign(
+        slice_noise=["under 10 dB" if i % 4 == 0 else "over 10 dB" for i in clips.index],
+        slice_codec=["flac" if i % 2 else None for i in clips.index],
+    )
+
+
+def with_bands(table: pd.DataFrame, banded: pd.DataFrame) -> pd.DataFrame:
+    columns = ["clip_id", *(column for column in banded.columns if column.startswith("slice_"))]
+    return table.merge(banded[columns], on="clip_id", how="left")
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        ("noise=under 10 dB", {"": [("noise 'under 10 dB'", 15)]}),
+        ("worst slice=noise", {"noise": [("noise 'over 10 dB'", 45), ("noise 'under 10 dB'", 15)]}),
+        ("worst slice", {"noise": [("noise 'over 10 dB'", 45), ("noise 'under 10 dB'", 15)]}),
+        ("codec=flac", {"": [("codec 'flac'", 30)]}),
+    ],
+)
+def test_acoustic_bands_are_slices(
+    banded: pd.DataFrame, tmp_path: Path, of: str, expected: dict[str, list[tuple[str, int]]]
+) -> None:
+    found = imagined(banded, tmp_path, {"champion": 0.5, "candidate": 0.1})
+    table = with_bands(pd.read_parquet(found.probabilities_path)[lambda t: [c for c in t if "slice" not in c]], banded)
+    rule = Rule(name="r", metric="recall", severity="hold", at_least=0.5, of=of)
+    slices = slices_of(rule, table, found)
+    assert {s.column: [(p.name, p.clips) for p in s.judged] for s in slices} == expected
+    assert all(part.plain == part.name for s in slices for part in s.judged)  # a band says nothing about anybody
+
+
+def test_the_gap_between_two_groups(clips: pd.DataFrame, tmp_path: Path) -> None:
+    (found,) = sliced(clips, tmp_path, of="worst group=speaker", minus="accent=scottish", at_least=-0.1)
+    assert {(part.name, part.minus.name) for part in found.judged if part.minus} == {
+        (f"speaker 's{i}'", "accent 'scottish'") for i in range(4)
+    }
+
+
+@pytest.mark.parametrize(
+    ("minus", "of", "missing"),
+    [("accent=welsh", "overall", "accent 'welsh'"), ("overall", "accent=welsh", "accent 'welsh'")],
+)
+def test_both_sides_of_a_gap_are_required(
+    clips: pd.DataFrame, tmp_path: Path, minus: str, of: str, missing: str
+) -> None:
+    (found,) = sliced(clips, tmp_path, of=of, minus=minus, at_least=-0.1)
+    assert missing in found.missing and not found.judged
+
+
+def test_a_gap_to_too_few_clips_is_not_judged(clips: pd.DataFrame, tmp_path: Path) -> None:
+    (found,) = sliced(clips, tmp_path, of="overall", minus="accent=scottish", at_least=-0.1, min_clips=20)
+    assert not found.judged and [part.name for part in found.too_small] == ["accent 'scottish'"]
+
+
+def test_plain_names_hold_no_group(clips: pd.DataFrame, tmp_path: Path) -> None:
+    (found,) = sliced(clips, tmp_path, of="worst group=speaker")
+    assert {part.plain for part in found.judged} == {"one speaker"}
+    (named,) = sliced(clips, tmp_path, of="class=c1")
+    assert [part.plain for part in named.judged] == ["class 'c1'"]
