@@ -1,6 +1,7 @@
 """The schedule of the retrain flow: a deployment in prefect.yaml on a process work pool, or one process that serves it.
 
-The deployment is named after the model and runs one at a time. Runs that piled up behind it (a long run, a worker that
+Beside it stands a deployment without a schedule, which asks a person about a candidate (`flows.approval`). The retrain
+deployment is named after the model and runs one at a time. Runs that piled up behind it (a long run, a worker that
 was off) would all execute one after the other; `superseded` lets the newest alone go on.
 """
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 POOL = "tenuto"
 FLOW = "flows.retrain.retrain"
+APPROVAL_FLOW = "flows.approval.approve_model"
 SUPERSEDED = "Superseded"
 """The name of the state in which a run ends that a newer one replaces."""
 _ONE_AT_A_TIME = {"limit": 1, "collision_strategy": "ENQUEUE"}
@@ -72,8 +74,9 @@ def deploy(
         _serve(workspace, params, cron, timezone, entrypoint)
     else:
         _create_pool()
-        _write(workspace.root / "prefect.yaml", _entry(workspace, params, cron, timezone, entrypoint))
-        _apply(workspace, params)
+        entries = [_entry(workspace, params, cron, timezone, entrypoint), _approval_entry(workspace, params)]
+        _write(workspace.root / "prefect.yaml", *entries)
+        _apply(workspace, *(entry["name"] for entry in entries))
     return Deployment(
         name=f"{FLOW.rpartition('.')[2]}/{params.name}",
         work_pool="" if serve else POOL,
@@ -170,26 +173,49 @@ def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         # serving pauses the deployment when it ends
         "paused": False,
         "concurrency_limit": dict(_ONE_AT_A_TIME),
-        "work_pool": {
-            "name": POOL,
-            "job_variables": {"env": _job_environment(workspace)},
-        },
+        **_runs_where(workspace),
+    }
+
+
+def approval_name(params: Params) -> str:
+    """The name of the deployment that asks a person about a candidate of the model, without its flow's."""
+    return f"{params.name}-approval"
+
+
+def _approval_entry(workspace: Workspace, params: Params) -> dict[str, Any]:
+    """The deployment that asks a person; each of its runs is given the version that waits."""
+    return {
+        "name": approval_name(params),
+        "description": f"Asks a person whether a candidate of {params.name} shall be champion, and waits.",
+        "tags": ["tenuto"],
+        "entrypoint": APPROVAL_FLOW,
+        "parameters": {"root": str(workspace.root), "name": params.name},
+        "schedules": [],
+        "paused": False,
+        **_runs_where(workspace),
+    }
+
+
+def _runs_where(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "work_pool": {"name": POOL, "job_variables": {"env": _job_environment(workspace)}},
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": str(workspace.root)}}],
     }
 
 
-def _write(path: Path, entry: dict[str, Any]) -> None:
-    """Puts the deployment into prefect.yaml in place of one with its name; comments and other entries stay."""
+def _write(path: Path, *entries: dict[str, Any]) -> None:
+    """Puts the deployments into prefect.yaml in place of those with their names; comments and other entries stay."""
     yaml = YAML()
     try:
         content = yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None
         deployments = content.setdefault("deployments", []) if content else []
-        others = [other for other in deployments if other["name"] != entry["name"]]
+        names = {entry["name"] for entry in entries}
+        others = [other for other in deployments if other["name"] not in names]
     except (YAMLError, AttributeError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} is no prefect.yaml ({error}); mend it, or move it away.") from error
     header = "" if path.exists() else _HEADER
     content = content or {}
-    content["deployments"] = [*others, entry]
+    content["deployments"] = [*others, *entries]
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("w", encoding="utf-8") as file:
         file.write(header)
@@ -211,9 +237,10 @@ def _create_pool() -> None:
             return
 
 
-def _apply(workspace: Workspace, params: Params) -> None:
+def _apply(workspace: Workspace, *names: str) -> None:
     """Hands prefect.yaml to Prefect's own command, so that the file is what counts."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", params.name]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy"]
+    command += [word for name in names for word in ("--name", name)]
     done = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
@@ -226,23 +253,34 @@ def _worker_command(server: str) -> str:
 
 
 def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> None:
+    from prefect import serve
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.flows import load_flow_from_entrypoint
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
-    load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False).serve(
-        name=params.name,
+    def served(flow: str, name: str, **named: Any) -> Any:
+        return load_flow_from_entrypoint(flow, use_placeholder_flow=False).to_deployment(
+            name=name,
+            paused=False,
+            # a path would have to lie in the current folder
+            entrypoint_type=EntrypointType.MODULE_PATH,
+            tags=["tenuto"],
+            **named,
+        )
+
+    retrain = served(
+        entrypoint,
+        params.name,
         schedule=Cron(cron, timezone=timezone),
         parameters={"root": str(workspace.root)},
-        global_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
-        limit=1,
-        paused=False,
-        # a path would have to lie in the current folder
-        entrypoint_type=EntrypointType.MODULE_PATH,
-        tags=["tenuto"],
-        print_starting_message=False,
+        concurrency_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
     )
+    approval = served(
+        APPROVAL_FLOW, approval_name(params), parameters={"root": str(workspace.root), "name": params.name}
+    )
+    # two at a time: an answer must not wait for a retrain to end
+    serve(retrain, approval, limit=2, print_starting_message=False)
 
 
 def _waiting(client: SyncPrefectClient, me: FlowRun) -> list[FlowRun]:

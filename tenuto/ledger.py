@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +103,20 @@ def add(path: Path, entries: Iterable[Entry]) -> None:
     if lines := [line(entry) for entry in entries]:
         with FileLock(_lock(path)):
             _add_lines(path, lines)
+
+
+def replace(path: Path, model: str, texts: Iterable[str]) -> Path | None:
+    """Puts `texts` in the place of all lines that are not of other models; where the old file was moved to, if any."""
+    with FileLock(_lock(path)):
+        others = [line(entry) for entry in readable(path) if entry.model != model]
+        fresh = path.with_suffix(".fresh")
+        fresh.unlink(missing_ok=True)
+        _add_lines(fresh, [*others, *texts])
+        aside = path.with_suffix(f".touched-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl") if path.exists() else None
+        if aside:
+            path.replace(aside)
+        fresh.replace(path)
+    return aside
 
 
 def read(path: Path) -> tuple[Entry, ...]:

@@ -49,28 +49,44 @@ def verify(
     *,
     model: str,
     mirror: Mapping[int, str],
+    on_versions: Mapping[int, str],
     aliases: Mapping[str, str],
     place: str,
 ) -> tuple[Breach, ...]:
     """What was done to the ledger of `model`, in the order of the lines; empty when nothing was.
 
     `lines` are all of the file (entries of other models may stand between), `unfinished` what follows its last line
-    end, `mirror` the entries as text by number, `aliases` those of the registry now, `place` where this file is:
-    entries written elsewhere may be missing at its end, those written here may not.
+    end, `mirror` the entries as text by number, `on_versions` those that versions carry too, `aliases` those of the
+    registry now, `place` where this file is: entries written elsewhere may be missing at its end, those written here
+    may not.
     """
+    witnesses = {**on_versions, **mirror}
     found, breaches = _parsed(lines)
     if unfinished:
         text = f"the last line, {len(lines) + 1}, is cut off in the middle; no run that was cut off announced it"
         breaches.append(Breach(kind="truncated", line=len(lines) + 1, what=text))
     own = [at for at in found if at.entry.model == model]
-    breaches += [breach for at in own if (breach := _edit(at, mirror)) is not None]
+    breaches += [breach for at in own if (breach := _edit(at, witnesses)) is not None]
     edited = {breach.line for breach in breaches}
     breaches += _order(own)
     breaches += _links(own, edited)
-    breaches += _missing(own, mirror, place)
-    breaches += _mirror(mirror)
-    breaches += _aliases([at.entry for at in own], mirror, aliases)
+    breaches += _missing(own, witnesses, place)
+    breaches += _mirror(mirror, on_versions)
+    breaches += _aliases([at.entry for at in own], witnesses, aliases)
     return tuple(sorted(breaches, key=lambda breach: (breach.line or len(lines) + 2, breach.entry or 0)))
+
+
+def is_chain(mirror: Mapping[int, str]) -> bool:
+    """True when the mirror alone is a whole chain from the first entry on: a ledger can be made from it."""
+    if any(_mirror(mirror, {})) or sorted(mirror) != list(range(1, len(mirror) + 1)):
+        return False
+    previous = BEGINNING
+    for _, text in sorted(mirror.items()):
+        entry = Entry.model_validate_json(text)
+        if entry.previous != previous:
+            return False
+        previous = entry.sha256
+    return True
 
 
 def awaited(lines: Sequence[str], *, model: str, mirror: Mapping[int, str], place: str) -> tuple[int, ...]:
@@ -186,8 +202,15 @@ def _missing(own: Sequence[_Line], mirror: Mapping[int, str], place: str) -> Ite
         yield Breach(kind="inserted" if number > max(mirror) else "mirror", entry=number, line=at.line, what=what)
 
 
-def _mirror(mirror: Mapping[int, str]) -> Iterator[Breach]:
+def _mirror(mirror: Mapping[int, str], on_versions: Mapping[int, str]) -> Iterator[Breach]:
     """What was done to the mirror itself."""
+    for number, text in sorted(on_versions.items()):
+        if number not in mirror:
+            what = f"MLflow's copy of entry {number} was deleted; the version that it is about still carries it"
+            yield Breach(kind="mirror", entry=number, what=what)
+        elif mirror[number] != text:
+            what = f"MLflow's two copies of entry {number}, of the experiment and of the version, differ"
+            yield Breach(kind="mirror", entry=number, what=what)
     for number, text in sorted(mirror.items()):
         entry = _entry(text)
         if entry is None:

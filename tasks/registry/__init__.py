@@ -8,7 +8,7 @@ verdict is carried out by `registration`, what a person decides by `moves`; `pen
 from tasks.registry.champions import Champion, champion
 from tasks.registry.decisions import Candidate
 from tasks.registry.moves import approve, promote, record, refuse, rollback
-from tasks.registry.readings import Verification, aliases, history, models, verify
+from tasks.registry.readings import Verification, aliases, history, models, restore, verify
 from tasks.registry.registration import CarriedOut, ChampionMovedError, carry_out
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "promote",
     "record",
     "refuse",
+    "restore",
     "rollback",
     "verify",
 ]

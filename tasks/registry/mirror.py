@@ -7,7 +7,7 @@ one chain (each takes over what the others wrote), and a line that only the file
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,15 @@ log = logging.getLogger(__name__)
 def read(client: MlflowClient, name: str) -> dict[int, str]:
     """Every entry of the model as MLflow has it, as text, by the number in the tag's name."""
     found = store.experiment(client, name)
-    tags = found.tags if found else {}
-    texts = {key.removeprefix(store.LEDGER): text for key, text in tags.items() if key.startswith(store.LEDGER)}
-    return {int(number): texts[number] for number in sorted(texts) if number.isdecimal()}
+    return _of_tags(found.tags if found else {})
+
+
+def on_versions(client: MlflowClient, name: str) -> dict[int, str]:
+    """Every entry that a version carries, as text, by number."""
+    found: dict[int, str] = {}
+    for version in store.versions(client, name):
+        found |= _of_tags(version.tags)
+    return found
 
 
 def entries(client: MlflowClient, name: str) -> list[Entry]:
@@ -86,6 +92,11 @@ def mark(client: MlflowClient, name: str, entry: Entry) -> None:
     if entry.event in ("approval", "refusal"):
         done = "approved" if entry.event == "approval" else "refused"
         client.set_model_version_tag(name, entry.version, store.APPROVAL, f"{done} by {entry.actor}")
+
+
+def _of_tags(tags: Mapping[str, str]) -> dict[int, str]:
+    texts = {key.removeprefix(store.LEDGER): text for key, text in tags.items() if key.startswith(store.LEDGER)}
+    return {int(number): texts[number] for number in sorted(texts) if number.isdecimal()}
 
 
 def _of_model(path: Path, name: str) -> list[Entry]:

@@ -11,6 +11,7 @@ from tasks.registry import mirror, pending, store
 from tasks.registry.turns import turn
 from tenuto import ledger as ledgers
 from tenuto import tampering
+from tenuto.errors import LedgerError
 from tenuto.ledger import Entry
 from tenuto.records import Record
 from tenuto.tampering import Breach
@@ -67,6 +68,7 @@ def verify(tracking_uri: str, name: str, ledger: Path) -> Verification:
             ledgers.unfinished(ledger),
             model=name,
             mirror=kept,
+            on_versions=mirror.on_versions(client, name),
             aliases=store.aliases(client, name),
             place=here,
         )
@@ -77,6 +79,22 @@ def verify(tracking_uri: str, name: str, ledger: Path) -> Verification:
         elsewhere=tampering.awaited(lines, model=name, mirror=kept, place=here),
         breaches=breaches,
     )
+
+
+def restore(tracking_uri: str, name: str, ledger: Path) -> Path | None:
+    """Makes the model's part of the file again from MLflow; the path that the old file was moved to, if there was one.
+
+    Raises LedgerError, and leaves the file alone, when MLflow's copies are no whole chain themselves.
+    """
+    client = store.connect(tracking_uri)
+    with turn(client, name, ledger):
+        kept = mirror.read(client, name)
+        if not kept or not tampering.is_chain(kept):
+            raise LedgerError(
+                f"MLflow holds {len(kept)} entries of the ledger of {name}, and they are no whole chain from the first "
+                "on: nothing can be restored from them. `tenuto ledger verify` says what is wrong."
+            )
+        return ledgers.replace(ledger, name, [text for _, text in sorted(kept.items())])
 
 
 def aliases(tracking_uri: str, name: str) -> dict[str, str]:
