@@ -1,4 +1,4 @@
-"""Consent withdrawn: one speaker erased from a workspace with two retrains, and every byte of it searched for her.
+"""Consent withdrawn: one speaker erased from a workspace whose servers run, and every byte of it searched for her.
 
     python -m benchmarks.erase
 
@@ -33,20 +33,24 @@ rules:
 def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory(prefix="tenuto-benchmark-") as folder:
-        root = make(Path(folder))
-        wanted = of_speaker(root)
-        before = search(root, wanted)
-        _, seconds = tenuto(root, "erase", "--group", f"speaker={SPEAKER}", "--reason", "a letter", "--yes")
-        after = search(root, wanted, skip="erasures/")
+        root = Path(folder) / "chirps"
+        tenuto(root.parent, "init", root.name)
+        tenuto(root, "up")
+        try:
+            fill(root)
+            wanted = of_speaker(root)
+            before = search(root, wanted)
+            _, seconds = tenuto(root, "erase", "--group", f"speaker={SPEAKER}", "--reason", "a letter", "--yes")
+            after = search(root, wanted, skip="erasures/")
+        finally:
+            tenuto(root, "down")
         show(before, after, seconds)
 
 
-def make(folder: Path) -> Path:
-    """A workspace that scored the speaker in one retrain, named on the command line, and trained on her in another."""
-    source = folder / "recordings"
+def fill(root: Path) -> None:
+    """Two retrains: one scores the speaker, who is named on the command line, the other trains on her."""
+    source = root.parent / "recordings"
     write_recordings(source)
-    root = folder / "chirps"
-    tenuto(folder, "init", root.name)
     tenuto(root, "data", "add", str(source), "--pattern", "{label}_{speaker}_{index}.wav")
     (root / "mlflow" / "promotion.yaml").write_text(POLICY)
     commit(root)
@@ -54,7 +58,6 @@ def make(folder: Path) -> Path:
     tenuto(root, "retrain", *QUICK, *hold_out, codes=(0, 2))
     tenuto(root, "retrain", *QUICK, "--set", "split.hold_out.speaker=[ann, ben]", codes=(0, 2))
     tenuto(root, "audit", "--group", f"speaker={SPEAKER}")
-    return root
 
 
 def write_recordings(folder: Path) -> None:

@@ -16,14 +16,14 @@ from pydantic import Field
 
 from flows import servers
 from tasks import dataset, erase, registry
-from tenuto import holdout, ledger, manifest
+from tenuto import holdout, ledger, manifest, splits
 from tenuto.erasure import finding, refusals, traces
 from tenuto.erasure.dataset import of
 from tenuto.erasure.files import write
 from tenuto.erasure.identities import Identities
 from tenuto.erasure.records import Certificate, Journal, Purged, Trace, next_number, unfinished
 from tenuto.erasure.traces import Mention
-from tenuto.errors import DatasetError, SettingsError
+from tenuto.errors import DatasetError, SettingsError, TenutoError
 from tenuto.records import Record
 from tenuto.settings import Params, read_yaml
 from tenuto.workspace import Workspace
@@ -104,7 +104,7 @@ def plan(
         ),
         labels={str(label): int(n) for label, n in present.loc[hers, "label"].value_counts().sort_index().items()},
         short_labels=_short_labels(present, hers),
-        moved=0,
+        moved=_moved(workspace, params, present, hers, who),
         dataset_versions=tuple(version for version in versions if not who.ids.isdisjoint(version.clips)),
         files=traces.held(workspace, who) if workspace.state.is_dir() else {},
         mentions=traces.mentions(workspace, who),
@@ -277,6 +277,18 @@ def _without(before: holdout.Holdout, who: Identities) -> holdout.Holdout:
 def _short_labels(present: pd.DataFrame, hers: pd.Series) -> tuple[str, ...]:
     left = present.loc[~hers, "label"].value_counts()
     return tuple(sorted(str(label) for label in set(present["label"]) if left.get(label, 0) < 2))
+
+
+def _moved(workspace: Workspace, params: Params, present: pd.DataFrame, hers: pd.Series, who: Identities) -> int:
+    """How many other clips the division, made again without hers, puts into another split."""
+    left = present[~hers].assign(family=lambda rows: rows["family"].replace(who.families))
+    test_set = holdout.read(workspace.holdout)
+    try:
+        before = splits.assign(present, params.split, test_set)[~hers]["split"]
+        after = splits.assign(left, params.split, _without(test_set, who))["split"]
+    except TenutoError:
+        return 0
+    return int((before != after).sum())
 
 
 def _md5(workspace: Workspace) -> str | None:
