@@ -34,7 +34,7 @@ def test_a_first_good_model_of_two_held_out_speakers_is_promoted(tmp_path: Path)
     clips = clips_table(1000, speaker=2)
     verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.2, "majority": 0.9}))
     assert verdict.verdict == "promote"
-    assert [r.outcome for r in verdict.rules] == ["pass", "pass", "not applicable", "pass", "pass"]
+    assert [r.outcome for r in verdict.rules] == ["pass", "pass", *["not applicable"] * 3, "pass", "pass"]
     assert verdict.policy_sha256 == digest(DEFAULT)
 
 
@@ -46,17 +46,34 @@ def test_a_candidate_spoilt_by_wrong_labels_is_refused(tmp_path: Path) -> None:
     assert verdict.reasons[0].endswith("resampled by 12 speakers), worse.")
 
 
-def test_a_candidate_as_good_as_the_champion_may_take_its_place(tmp_path: Path) -> None:
+def test_a_candidate_as_good_as_the_champion_becomes_a_challenger(tmp_path: Path) -> None:
     clips = clips_table(1000, speaker=10)
     verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.041}))
+    assert verdict.verdict == "register"
+    assert verdict.reasons[0].startswith("better than the champion: macro-F1 0.960 against 0.959 of the champion")
+    assert "not shown to be better" in verdict.reasons[0]
+
+
+def test_a_better_candidate_takes_the_champions_place(tmp_path: Path) -> None:
+    clips = clips_table(1000, speaker=10)
+    verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.1}))
     assert verdict.verdict == "promote"
+    assert verdict.p_value is not None and verdict.p_value < 0.001
+
+
+def test_a_leap_sounds_the_alarm(tmp_path: Path) -> None:
+    clips = clips_table(1000, speaker=10)
+    verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.5}))
+    assert verdict.verdict == "reject"
+    assert verdict.reasons[0].startswith("no suspicious leap: ")
+    assert "look for test clips among the training clips" in verdict.reasons[0]
 
 
 def test_on_few_clips_it_stays_open_whether_the_champion_is_better(tmp_path: Path) -> None:
     clips = clips_table(100, speaker=10)
     verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.06, "baseline": 0.5, "champion": 0.05}))
     assert verdict.verdict == "inconclusive"
-    assert "leaves open whether it is worse by more than 0.02" in verdict.reasons[0]
+    assert "leaves open whether it is worse by more than 0.02; about " in verdict.reasons[0]
 
 
 def test_no_better_than_from_scratch_makes_a_challenger(tmp_path: Path) -> None:

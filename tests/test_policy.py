@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tenuto
 from tenuto.errors import SettingsError
-from tenuto.policy import Policy, Rule, load_policy
+from tenuto.policy import Policy, Rule, WearSettings, load_policy
 from tenuto.settings import digest
 
 TEMPLATE = Path(tenuto.__file__).parent / "templates" / "workspace" / "mlflow" / "promotion.yaml"
@@ -25,11 +26,21 @@ def rule(**fields: object) -> str:
     return "rules:\n  - " + "\n    ".join(f"{key}: {value}" for key, value in values.items() if value is not None)
 
 
+def other(**fields: object) -> str:
+    return rule(**{"name": "other", **fields}).removeprefix("rules:")
+
+
 def test_the_template_loads() -> None:
     policy = load_policy(TEMPLATE)
-    assert [r.severity for r in policy.rules] == ["reject", "hold", "reject", "hold", "hold"]
+    assert [r.severity for r in policy.rules] == ["reject", "hold", "hold", "reject", "reject", "hold", "hold"]
+    assert [r.test for r in policy.rules if r.versus == "champion"] == ["better_by", "not_worse_by", "not_better_by"]
+    assert policy.wear == WearSettings(alpha=0.05, decisions=52) and policy.approval == "automatic"
     assert {r.versus for r in policy.rules} == {None, "baseline", "champion"}
     assert all(r.min_clips >= 10 for r in policy.rules if r.of.startswith("worst"))
+
+
+def test_the_repository_has_the_policy_of_a_new_workspace() -> None:
+    assert (Path(__file__).parents[1] / "mlflow" / "promotion.yaml").read_bytes() == TEMPLATE.read_bytes()
 
 
 @pytest.mark.parametrize("text", ["", "rules: []", "rules:"])
@@ -40,7 +51,9 @@ def test_no_rules_is_a_policy_without_rules_and_a_warning(
     assert caplog.messages == ["promotion.yaml has no rules: every candidate will be 'not evaluated'."]
 
 
-@pytest.mark.parametrize("of", ["overall", "worst group", "worst group=speaker", "speaker=ann", "site=class=b"])
+@pytest.mark.parametrize(
+    "of", ["overall", "worst group", "worst slice=noise", "worst group=speaker", "speaker=ann", "site=class=b"]
+)
 def test_slices_that_may_be_named(tmp_path: Path, of: str) -> None:
     assert load_policy(written(tmp_path, rule(of=of))).rules[0].of == of
 
@@ -53,15 +66,30 @@ def test_slices_that_may_be_named(tmp_path: Path, of: str) -> None:
         (rule(severity="warn"), r"severity = 'warn' cannot be used.*reject.*hold"),
         (rule(severity=None), r"'severity' is missing"),
         (rule(at_least=1.5), r"at_least = 1.5 cannot be used"),
-        (rule(at_least=None), r"'floor': wanted exactly one of at_least, better_by, not_worse_by, found none"),
+        (rule(at_least=None), r"'floor': wanted exactly one of at_least, at_most, better_by, .*, found none"),
         (rule(versus="champion", better_by=0), r"found at_least, better_by"),
-        (rule(versus="champion"), r"`versus` goes with better_by or not_worse_by"),
-        (rule(at_least=None, better_by=0), r"`versus` goes with better_by or not_worse_by"),
+        (rule(versus="champion"), r"`versus` goes with better_by, .*; at_least and at_most stand"),
+        (rule(at_least=None, better_by=0), r"`versus` goes with better_by, .*; at_least and at_most stand"),
         (rule(at_least=None, better_by=0, versus="last week"), r"versus = 'last week' cannot be used"),
         (rule(of="worst speaker"), r"of = 'worst speaker'; wanted 'overall', 'worst class'"),
         (rule(of="speaker="), r"of = 'speaker='"),
         (rule(of="worst class"), r"metric 'macro_f1' of a class; wanted precision, recall, f1"),
         (rule(of="class=seven", metric="accuracy"), r"metric 'accuracy' of a class"),
+        (rule(at_least=None, at_most=-0.1), r"'floor': at_most = -0.1 cannot be used: macro_f1 is never below 0"),
+        (rule(at_least=float("nan")), r"at_least = "),
+        (rule(metric="brier"), r"at_least of brier, of which less is better; wanted at_most"),
+        (rule(metric="size_mb"), r"metric 'size_mb' is one figure of the whole model; wanted at_most alone"),
+        (rule(metric="size_mb", at_least=None, at_most=9, of="a=b"), r"one figure of the whole model"),
+        (rule(minus="worst group"), r"minus = 'worst group'; wanted 'overall', 'class=NAME' or 'COLUMN=NAME'"),
+        (rule(minus="overall"), r"minus = 'overall'; wanted .*, another than `of`"),
+        (rule(minus="class=seven"), r"metric 'macro_f1' of a class"),
+        (rule(at_least=None, versus="champion", better_by_percent=5, minus="a=b"), r"and no percentage"),
+        (rule(at_least=None, versus="champion", better_by_percent=-5), r"better_by_percent = -5 cannot be used"),
+        (rule(claim="it works"), r"claim 'it works' has one rule, 'floor'; wanted at least two"),
+        (rule(claim="c") + other(claim="c", severity="hold"), r"claim 'c': its rules must have the same severity"),
+        (rule(claim="c") + other(claim="c", metric="size_mb", at_least=None, at_most=9), r"is no evidence"),
+        ("wear: {alpha: 5}", r"alpha = 5 cannot be used"),
+        ("approval: nobody", r"approval = 'nobody' cannot be used"),
         (rule(min_clips=0), r"min_clips = 0 cannot be used"),
         (rule() + rule().removeprefix("rules:"), r"rule 'floor' is there twice"),
         ("rules: {}", r"`rules` is no list of rules"),
@@ -93,3 +121,26 @@ def test_the_hash_follows_the_rules_and_not_the_comments(tmp_path: Path) -> None
     assert digest(load_policy(written(tmp_path, "# why\n" + rule(of="overall")))) == digest(plain)
     assert digest(load_policy(written(tmp_path, rule(at_least=0.61)))) != digest(plain)
     assert Rule(name="x", metric="f1", severity="hold", at_least=0).undecided == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("fields", "test", "threshold"),
+    [
+        ({"at_most": 0.1, "metric": "log_loss"}, "at_most", 0.1),
+        ({"versus": "champion", "better_by_percent": 5}, "better_by_percent", 0.05),
+        ({"versus": "champion", "not_better_by": 0.15}, "not_better_by", 0.15),
+        ({"at_least": -0.1, "minus": "overall", "of": "accent=scottish", "metric": "accuracy"}, "at_least", -0.1),
+    ],
+)
+def test_the_one_threshold_of_a_rule(fields: dict[str, Any], test: str, threshold: float) -> None:
+    found = Rule(**{"name": "r", "metric": "macro_f1", "severity": "hold", **fields})
+    assert (found.test, found.threshold) == (test, pytest.approx(threshold))
+
+
+def test_only_a_lead_over_the_champion_wears_out_the_test_set() -> None:
+    def is_superiority(**fields: Any) -> bool:
+        return Rule(**{"name": "r", "metric": "macro_f1", "severity": "hold", **fields}).is_superiority
+
+    assert is_superiority(versus="champion", better_by=0) and is_superiority(versus="champion", better_by_percent=0)
+    assert not is_superiority(versus="baseline", better_by=0)
+    assert not is_superiority(versus="champion", not_worse_by=0)
