@@ -187,7 +187,7 @@ def _now(workspace: Workspace, params: Params, entries: tuple[Entry, ...], now: 
 
 
 def _earlier_that_day(entries: tuple[Entry, ...], on: str, at: datetime, last: Reign | None) -> tuple[str, ...]:
-    if len(on) > len("2026-03-03"):
+    if not history.names_a_day(on):
         return ()
     began = at.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     that_day = [

@@ -68,7 +68,7 @@ def moment(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     or lies in the future; a day that is not over yet ends now.
     """
     try:
-        is_day = len(text) == len("2026-03-03")
+        is_day = names_a_day(text)
         read = datetime.combine(date.fromisoformat(text), time.max) if is_day else datetime.fromisoformat(text)
     except ValueError:
         raise RegistryError(f"{text!r} is no date; wanted one such as 2026-03-03 or 2026-03-03T14:00.") from None
@@ -79,6 +79,15 @@ def moment(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if read > now:
         raise RegistryError(f"{text} is in the future; the ledger knows the past, up to {_shown(now)}.")
     return read
+
+
+def names_a_day(text: str) -> bool:
+    """True for a date without a time."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _turn(found: list[Reign], entry: Entry, version: str | None, *, is_recorded: bool) -> None:
