@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
+from flows import registry as reigns
 from flows import servers
 from tasks import dataset, registry
 from tasks import holdout as heard_by
@@ -111,7 +111,7 @@ def rotate(workspace: Workspace, params: Params, *, reason: str = "", dry_run: b
                 before, drawn.model_copy(update={"champion": scores}), group, params.split.hold_out
             )
             holdouts.write(after, workspace.holdout)
-            registry.record(tracking_uri, workspace.ledger, _decision(params, after))
+            registry.record(tracking_uri, workspace.ledger, _decision(workspace, params, after))
     return Rotated(
         generation=after.generation,
         unit=group or "recording",
@@ -161,14 +161,14 @@ def _champion_scores(
     return {name: scored for name, scored in found.items() if scored is not None}
 
 
-def _decision(params: Params, after: Holdout) -> ledger.Decision:
+def _decision(workspace: Workspace, params: Params, after: Holdout) -> ledger.Decision:
     """The ledger's entry of the last rotation: generations and counts, and no names."""
     last = after.rotations[-1]
     counts = ", ".join(f"{len(part.all)} {word}" for part, word in _parts(last))
     said = (f"test set {len(after.rotations)} gives way to {after.generation}: {counts}", last.reason)
     return ledger.Decision(
         at=last.at,
-        actor=getpass.getuser(),
+        actor=reigns.named(None, workspace),
         event="rotation",
         model=params.name,
         reasons=tuple(line for line in (*said, rotation.comparison(last.champion)) if line),
