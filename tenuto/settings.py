@@ -242,13 +242,17 @@ class EvaluateSettings(Section):
     confidence: Fraction = 0.95
 
 
+Stated = Annotated[str, Field(max_length=2000)]
+"""Text for the model card: MLflow holds 6,000 characters of a parameter, and 5,000 of a version's description."""
+
+
 class CardSettings(Section):
     """What the model card says of use and data; what is left out is "not stated" there."""
 
-    intended_use: str | None = Field(default=None, description="what the model is for, and for whom")
-    limits: str | None = Field(default=None, description="what it must not be used for, and where it is known to fail")
-    data_licence: str | None = Field(default=None, description="the terms under which the recordings may be used")
-    contact: str | None = Field(default=None, description="whom to ask or to tell")
+    intended_use: Stated | None = Field(default=None, description="what the model is for, and for whom")
+    limits: Stated | None = Field(default=None, description="what it must not be used for, and where it fails")
+    data_licence: Stated | None = Field(default=None, description="the terms under which the recordings may be used")
+    contact: Stated | None = Field(default=None, description="whom to ask or to tell")
 
 
 class Params(Section):

@@ -275,6 +275,12 @@ def test_a_short_card_is_its_own_description_and_one_without_sections_is_cut_at_
     assert cut.splitlines()[-3] == "a line of twenty-odd."
 
 
+def test_a_long_section_is_cut_at_a_line_rather_than_lost() -> None:
+    cut = card.description("# Card\n\n## Use\n\n" + "a line of twenty-odd.\n" * 400 + "\n## Scores\n\nGood.\n", "r")
+    assert card.DESCRIPTION_CHARACTERS >= len(cut) > 4500
+    assert "Scores" not in cut
+
+
 def test_the_packaged_template_passes_and_stands_in_for_a_missing_one(project_root: Path) -> None:
     card.check_template(project_root / "mlflow" / "model-card.md.j2")
     card.check_template(NO_FILE)

@@ -213,3 +213,12 @@ def test_classes_are_evened_out_once() -> None:
     values = {"name": "a", "imbalance": {"sample_by": "label", "class_weights": "inverse"}}
     with pytest.raises(SettingsError, match=r"imbalance.sample_by = 'label' and imbalance.class_weights = 'inverse'"):
         validated(Params, values, "params.yaml")
+
+
+def test_the_cards_text_is_at_most_as_long_as_the_registry_can_show() -> None:
+    values = {"name": "a", "card": {"limits": "x" * 2001}}
+    with pytest.raises(SettingsError, match=r"card.limits = .* wanted at most 2000 characters, found 2001"):
+        validated(Params, values, "params.yaml")
+    with pytest.raises(SettingsError, match=r"unknown key 'card.contcat'; did you mean 'contact'"):
+        validated(Params, {"name": "a", "card": {"contcat": "ann"}}, "params.yaml")
+    assert validated(Params, {"name": "a", "card": None}, "params.yaml").card.contact is None

@@ -152,5 +152,5 @@ def _fitted(text: str, limit: int, note: str) -> str:
     ending = f"\n*{note}*\n"
     kept = text[: limit - len(ending)]
     whole = kept.rfind("\n## ")
-    # a first section that is too long by itself ends with a whole line
-    return kept[: whole if whole > 0 else max(kept.rfind("\n"), 0)].rstrip() + "\n" + ending
+    # a section that would take half of the text with it ends with a whole line instead
+    return kept[: whole if whole > limit / 2 else max(kept.rfind("\n"), 0)].rstrip() + "\n" + ending
