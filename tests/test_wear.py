@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
-from tenuto import ledger, wear
+from benchmarks import wear as simulation
+from tenuto import ledger, statistics, wear
 from tenuto.policy import WearSettings
+from tenuto.statistics import Answers
 
 YEAR = WearSettings(alpha=0.05, decisions=52)
 
@@ -84,3 +87,70 @@ def test_remaining_in_words():
     account = wear.account(entries(*[use(0.5)] * 11), YEAR, "1")
     assert wear.remaining(account) == "41 of 52 decisions left; the next is taken at 0.00088"
     assert wear.remaining(account.model_copy(update={"level": 0.00004})).endswith("taken at 0.00004")
+
+
+def shares(years: int) -> dict[str, list[float]]:
+    """The benchmark's table: share of years per rule and column."""
+    found = simulation.table(np.random.default_rng(7), years)
+    return {rule.strip(): [float(column.mean()) for column in columns] for rule, columns in found.items()}
+
+
+ACCOUNT, BONFERRONI = "the account (tenuto.wear)", "Bonferroni, cluster-robust"
+
+
+def test_a_short_simulation_tells_the_rules_apart():
+    found = shares(100)
+    false, at_once, in_four, worse_at_once, _, false_one_draw = found[ACCOUNT]
+    # standard error of a share of 0.05 in 100 years: 0.022
+    assert false <= 0.05 + 3 * 0.022
+    assert false_one_draw <= 0.05 + 3 * 0.022
+    assert at_once >= 0.45
+    assert in_four >= 0.92 - 3 * 0.027
+    assert worse_at_once >= at_once - 0.1
+    assert found["bare >="][0] == 1
+    assert found["uncorrected 5 % test"][0] > 0.8
+    assert found["Bonferroni, clusters ignored"][0] > 0.08
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_thousand_years():
+    found = shares(1_000)
+    false, at_once, in_four, worse_at_once, worse_in_four, false_one_draw = found[ACCOUNT]
+    assert false <= 0.05
+    assert false_one_draw <= 0.05
+    assert at_once >= 0.45
+    assert in_four >= 0.92
+    # paired with Bonferroni on the same years: no worse when the others are equal, better when they are worse
+    assert at_once >= found[BONFERRONI][1] - 0.01
+    assert in_four >= found[BONFERRONI][2] - 0.01
+    assert worse_at_once > found[BONFERRONI][3] + 0.02
+    assert worse_in_four >= found[BONFERRONI][4]
+
+
+def test_the_simulation_decides_as_the_gate_does():
+    lead = simulation.leads(np.random.default_rng(3), 2, 0.03)[:, 0]  # (years, speakers)
+    for row, expected in zip(lead, simulation.p_values(lead), strict=True):
+        # a speaker's lead of 2: two clips that only the candidate gets right, 18 that both do
+        candidate = np.concatenate([np.repeat([1, 0], [20 - max(-own, 0), max(-own, 0)]) for own in row])
+        champion = np.concatenate([np.repeat([1, 0], [20 - max(own, 0), max(own, 0)]) for own in row])
+        answers = Answers(
+            labels=("no", "yes"),
+            truth=np.ones(1000, dtype=np.int64),
+            predicted={"candidate": candidate, "champion": champion},
+            units=np.repeat(np.arange(50), 20),
+        )
+        assert statistics.p_value(answers, "accuracy", "candidate", versus="champion") == pytest.approx(expected)
+
+
+def test_the_spending_rule_of_the_simulation_is_the_accounts_own():
+    p = np.random.default_rng(5).uniform(size=(20, 52)) ** 2
+    assert (simulation.by_spending(p, wear.DISCARD_ABOVE) == simulation.by_account(p)).all()
+    assert simulation.by_account(p).any()
+
+
+def test_the_simulated_leads_have_the_design_effect_and_the_gain_that_are_said():
+    for gain in (0.0, simulation.BETTER, simulation.WORSE):
+        lead = simulation.leads(np.random.default_rng(1), 100, gain)
+        assert simulation.measured_design_effect(lead) == pytest.approx(1.3, abs=0.08)
+        assert lead.mean() / 20 == pytest.approx(gain, abs=0.001)
