@@ -151,7 +151,7 @@ def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
     try:
         aliases = {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
-        number = aliases.get(version[1:], "") if version.startswith("@") else version.lstrip("v")
+        number = aliases.get(version[1:], "") if version.startswith("@") else version
         return client.get_model_version(name, number)
     except MlflowException as error:
         known = [str(found.version) for found in client.search_model_versions(f"name='{name}'")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_HASH = re.compile(r"[0-9a-f]{32,64}(\.dir)?")
 _MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "-"}
 _STYLES = {"identical": "bold green", "same metrics": "bold yellow", "differs": "bold red"}
 
@@ -55,15 +58,8 @@ def _print(found: Comparison) -> None:
     for row in found.inputs:
         table.add_row(escape(row.name), *_cells(row), _MARKS[row.same])
     terminal.out.print(table)
-    same = sum(found.files.values())
-    terminal.out.print(f"weights  {same} of {len(found.files)} files identical", highlight=False)
-    for name, (recorded, now) in found.metrics.items():
-        terminal.out.print(f"{escape(name)}  {recorded}, now {now}", highlight=False)
-    if found.probability_difference is not None:
-        difference = f"{found.probability_difference:.2g}" if found.probability_difference else "0"
-        terminal.out.print(
-            f"probabilities differ by at most {difference} on {found.clips:,} test clips", highlight=False
-        )
+    for line in _figures(found):
+        terminal.out.print(escape(line), highlight=False)
     terminal.out.print(f"[{_STYLES[found.result]}]{escape(found.summary)}[/]", highlight=False)
     if found.note:
         terminal.out.print(escape(found.note), highlight=False)
@@ -71,7 +67,24 @@ def _print(found: Comparison) -> None:
         terminal.out.print(f"kept in {escape(terminal.shown(found.kept))}", highlight=False)
 
 
+def _figures(found: Comparison) -> Iterator[str]:
+    """What was compared, a line each."""
+    changed = [name for name, same in found.files.items() if not same]
+    yield (
+        f"files of the checkpoint: {', '.join(changed)} differ"
+        if changed
+        else (f"files of the checkpoint: all {len(found.files)} identical")
+    )
+    for name, (recorded, now) in found.metrics.items():
+        yield f"{name}: {recorded}, {'identical' if recorded == now else f'now {now}'}"
+    if found.probability_difference is not None:
+        difference = f"{found.probability_difference:.2g}" if found.probability_difference else "0"
+        yield f"probabilities of {found.clips:,} test clips differ by at most {difference}"
+
+
 def _cells(row: Input) -> tuple[str, str]:
     """What to show of an input: hashes short while they are the same."""
-    short = 12 if row.same and row.recorded and len(row.recorded) in (32, 36, 40, 64) else None
-    return tuple(escape((value or "unknown")[:short]) for value in (row.recorded, row.now))  # type: ignore[return-value]
+    shown = [value or "unknown" for value in (row.recorded, row.now)]
+    if row.same and all(_HASH.fullmatch(value) for value in shown):
+        shown = [value[:12] for value in shown]
+    return escape(shown[0]), escape(shown[1])
