@@ -152,8 +152,10 @@ def _stores(repo: Repo) -> tuple[list[_Store], dict[str, str]]:
 
 
 def _listings(odb: Any) -> dict[str, dict[str, str]]:
-    if not odb.fs.exists(odb.path):
+    if odb.fs.protocol == "local" and not odb.fs.exists(odb.path):
         return {}
+    if not odb.fs.CAN_TRAVERSE:
+        raise DatasetError("what it holds can neither be listed nor deleted over this protocol")
     listings = {}
     for oid in list(odb.all()):
         if not oid.endswith(".dir"):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import tenuto
 from tenuto.erasure import databases
 from tenuto.erasure.files import write
 from tenuto.erasure.identities import Identities
@@ -49,8 +50,9 @@ def mentions(workspace: Workspace, who: Identities) -> tuple[Mention, ...]:
         if not path.is_file():
             continue
         shown = path.relative_to(workspace.root).as_posix()
+        examples = _shipped_lines(shown)
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-            if who.are_in(line):
+            if line not in examples and who.are_in(line):
                 found.append(Mention(file=shown, line=number, text=line.strip()))
     return tuple(found)
 
@@ -94,10 +96,11 @@ def purge_databases(workspace: Workspace, tracking_uri: str, who: Identities) ->
 
 def left(workspace: Workspace, who: Identities) -> tuple[int, tuple[str, ...]]:
     """How many files were searched afterwards, and those in which she is named still."""
-    own = (workspace.manifest, workspace.quarantine, workspace.data_dvc, workspace.holdout, *_settings(workspace))
+    own = (workspace.manifest, workspace.quarantine, workspace.data_dvc, workspace.holdout)
     paths = {*_files(workspace), *(path for path in own if path.is_file())}
-    hits = [path.relative_to(workspace.root).as_posix() for path in sorted(paths) if is_named_in(path, who)]
-    return len(paths), tuple(hits)
+    hits = {path.relative_to(workspace.root).as_posix() for path in paths if is_named_in(path, who)}
+    hits |= {found.file for found in mentions(workspace, who)}
+    return len(paths) + len(_settings(workspace)), tuple(sorted(hits))
 
 
 def is_named_in(path: Path, who: Identities) -> bool:
@@ -120,6 +123,12 @@ def _settings(workspace: Workspace) -> tuple[Path, ...]:
     return (*written_by_people, workspace.root / "prefect.yaml")
 
 
+def _shipped_lines(name: str) -> frozenset[str]:
+    """The lines of a settings file as every new workspace has it: its examples name nobody."""
+    shipped = Path(tenuto.__file__).with_name("templates") / "workspace" / name
+    return frozenset(shipped.read_text(encoding="utf-8").splitlines()) if shipped.is_file() else frozenset()
+
+
 def _databases(workspace: Workspace, tracking_uri: str) -> Iterator[tuple[str, Path, Mapping[str, tuple[str, ...]]]]:
     yield "MLflow's database", workspace.mlflow_db, databases.MLFLOW
     yield "Prefect's database", workspace.prefect_home / "prefect.db", databases.PREFECT
@@ -129,10 +138,12 @@ def _databases(workspace: Workspace, tracking_uri: str) -> Iterator[tuple[str, P
 
 
 def _files(workspace: Workspace) -> Iterator[Path]:
-    """The files under `.tenuto/`, without the journal of the erasure itself and the ledger, which names nobody."""
+    """The files under `.tenuto/`, without the journal of the erasure itself, the ledger, which names nobody, and the
+    code that goes with a registered model, whose examples have names too."""
     passed_over = {workspace.erasure_journal, workspace.ledger}
     for path in sorted(workspace.state.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path not in passed_over:
+        is_code = path.is_relative_to(workspace.mlflow_artifacts) and "code" in path.parts
+        if path.is_file() and not path.is_symlink() and path not in passed_over and not is_code:
             yield path
 
 
@@ -179,7 +190,9 @@ def _replace_pages(workspace: Workspace, who: Identities, clean: set[str], numbe
     notice = NOTICE.format(number=number).encode()
     for path in sorted(workspace.state.rglob("*.html")):
         data = path.read_bytes()
-        if data != notice and (path.name not in clean or who.are_in(data.decode("utf-8", "replace"))):
+        # the page of a run plays recordings under no name; that of an audit has names alone
+        is_clean = path.name in clean or path.is_relative_to(workspace.audits)
+        if data != notice and (not is_clean or who.are_in(data.decode("utf-8", "replace"))):
             write(path, notice)
             replaced += 1
     return replaced

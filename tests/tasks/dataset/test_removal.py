@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +31,21 @@ def add_recordings(root: Path, *speakers: str) -> None:
     )
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset whose first version holds ben alone, and whose second one ann too; both pushed."""
-    root = tmp_path / "w"
+    root = tmp_path_factory.mktemp("original") / "w"
     root.mkdir()
     dataset.initialise(root)
     for speakers in (("ben",), ("ben", "ann")):
         add_recordings(root, *speakers)
         dataset.record.fn(root, push=True)
     return root
+
+
+@pytest.fixture
+def root(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "w"))
 
 
 def ann(root: Path) -> Identities:

@@ -1,0 +1,161 @@
+"""One speaker is erased from a workspace of her own; every test after the first looks at what is left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+import pytest
+
+from benchmarks.search import needles, search
+from tests.flows.shell import QUICK, Shell
+
+pytestmark = pytest.mark.servers
+
+SPEAKER = "Zyxelquor"
+POLICY = "rules:\n  - {name: good enough, metric: accuracy, of: worst group=speaker, at_least: 0.0, severity: reject}\n"
+PATTERN = ("--pattern", "{label}_{speaker}_{index}.wav")
+
+
+@pytest.fixture(scope="module")
+def source(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recordings of the other tests, with a name that is in no other word."""
+    folder = tmp_path_factory.mktemp("erased") / "recordings"
+    folder.mkdir()
+    for path in recordings.glob("*_[01].wav"):
+        shutil.copy(path, folder / path.name.replace("gus", SPEAKER))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(shell: Shell, source: Path) -> Path:
+    """A workspace whose version 1 was trained on the speaker, with her name in parameters, reasons and pages."""
+    root = source.parent / "birds"
+    shell.json(root.parent, "init", root.name)
+    shell.json(root, "data", "add", str(source), *PATTERN)
+    (root / "mlflow" / "promotion.yaml").write_text(POLICY)
+    shell.json(root, "retrain", *QUICK, "--set", f"split.hold_out.speaker=[ann, {SPEAKER}]", code=None)
+    return root
+
+
+@pytest.fixture(scope="module")
+def wanted(root: Path) -> dict[str, list[bytes]]:
+    """All that must not be found afterwards."""
+    manifest = pd.read_parquet(root / "data" / "manifest.parquet")
+    hers = manifest[manifest["group_speaker"] == SPEAKER]
+    files = {row.clip_id: root / "data" / row.path for row in hers.itertuples()}
+    return needles(files, {"ids": list(hers["clip_id"]), "files": list(hers["source"]), "name": [SPEAKER]})
+
+
+@pytest.fixture(scope="module")
+def erased(shell: Shell, root: Path, wanted: dict[str, list[bytes]]) -> dict[str, Any]:
+    """What `erase --json` printed; the first attempt was ended in the middle."""
+    with mock.patch("tasks.dataset.purge", side_effect=KeyboardInterrupt):
+        shell.run(root, "erase", "--group", f"speaker={SPEAKER}", "--yes", "--reason", "a letter", "--actor", "dpo")
+    assert (root / ".tenuto" / "erasure.json").is_file()
+    for arguments in (("data", "add", str(root.parent / "recordings"), *PATTERN), ("retrain", *QUICK)):
+        code, _, err = shell.run(root, *arguments)
+        assert code == 1
+        assert "erasure was begun here and not finished" in err
+    return shell.json(root, "erase", "--yes")
+
+
+def test_the_search_finds_her_before(root: Path, wanted: dict[str, list[bytes]]) -> None:
+    hits = search(root, wanted)[1]
+    kinds = {"whole files", "pieces of files", "pieces of samples"}
+    assert kinds <= set(hits["data/clips"])
+    assert kinds <= set(hits[".dvc/cache/files"])
+    assert kinds <= set(hits[".dvc/remote/files"])
+    assert {"pieces of samples", "ids", "name"} <= {kind for counts in hits.values() for kind in counts}
+    for place in ("data/manifest.parquet", ".tenuto/reports", ".tenuto/mlartifacts", ".tenuto/mlflow.db"):
+        assert "name" in hits[place], place
+
+
+def test_a_dry_run_lists_what_would_change_and_changes_nothing(shell: Shell, root: Path) -> None:
+    def content() -> dict[str, bytes]:
+        files = (path for path in root.rglob("*") if path.is_file() and ".git/" not in path.as_posix())
+        return {str(path): path.read_bytes() for path in files if ".dvc/tmp" not in path.as_posix()}
+
+    before = content()
+    plan = shell.json(root, "erase", "--group", f"speaker={SPEAKER}", "--dry-run")
+    assert content() == before
+    assert len(plan["clips"]) == 6
+    assert plan["labels"] == {"down": 2, "flat": 2, "up": 2}
+    assert plan["groups"] == [f"speaker={SPEAKER}"]
+    assert [version["places"] for version in plan["dataset_versions"]] == [["DVC cache", "DVC remote 'local'"]]
+    assert [run["clips"] for run in plan["runs"]] == [{"scored": 6}]
+    assert plan["files"]["reports"] == 1
+    assert (plan["settings"], plan["unread"]) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--group", "speaker"), "wanted NAME=VALUE"),
+        (("--group", "speakr=ann"), r"no group 'speakr' \(did you mean 'speaker'\?\); known groups: speaker"),
+        (("--group", "speaker=zyxelquo"), f"did you mean '{SPEAKER}'"),
+        (("--clip", "0" * 32), "no recording has this id"),
+        (("--group", f"speaker={SPEAKER}", "--reason", f"{SPEAKER} wrote"), "names whom it erases"),
+    ],
+)
+def test_mistakes_are_said_before_anything_happens(
+    shell: Shell, root: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = shell.run(root, "erase", *arguments, "--yes")
+    assert code == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(" ".join(err.split()))
+    assert not (root / "erasures").exists()
+
+
+def test_erasing_asks_first_and_wants_to_know_whom(shell: Shell, root: Path) -> None:
+    assert shell.run(root, "erase")[0] == 2
+    code, _, err = shell.run(root, "erase", "--group", f"speaker={SPEAKER}")
+    assert code == 2
+    assert "--yes" in err
+
+
+def test_settings_that_name_her_have_to_be_edited_first(shell: Shell, root: Path) -> None:
+    rule = f"  - {{name: her, metric: accuracy, of: speaker={SPEAKER}, at_least: 0.0, severity: hold}}\n"
+    (root / "mlflow" / "promotion.yaml").write_text(POLICY + rule)
+    code, _, err = shell.run(root, "erase", "--group", f"speaker={SPEAKER}", "--yes")
+    (root / "mlflow" / "promotion.yaml").write_text(POLICY)
+    assert code == 1
+    assert "mlflow/promotion.yaml, line 3" in err
+    assert not (root / ".tenuto" / "erasure.json").exists()
+
+
+def test_nothing_of_hers_is_found_afterwards(
+    root: Path, wanted: dict[str, list[bytes]], erased: dict[str, Any]
+) -> None:
+    files, hits = search(root, wanted, skip="erasures/")
+    assert hits == {}
+    assert sum(files.values()) > 100
+    assert erased["verified"]["files that still name her"] == 0
+
+
+def test_the_certificate_names_nobody_and_says_what_was_not_reached(
+    root: Path, erased: dict[str, Any], wanted: dict[str, list[bytes]]
+) -> None:
+    assert (erased["number"], erased["actor"], erased["reason"]) == ("0001", "dpo", "a letter")
+    assert len(erased["clips"]) == 6
+    assert erased["clips_left"] == 36
+    assert {"git", "weights", "where the recordings came from"} <= set(erased["unreached"])
+    for path in (root / "erasures").iterdir():
+        assert not any(text in path.read_bytes() for kind in ("ids", "files", "name") for text in wanted[kind])
+
+
+def test_the_ledger_has_it_and_is_sound(shell: Shell, root: Path, erased: dict[str, Any]) -> None:
+    lines = (root / ".tenuto" / "ledger.jsonl").read_text().splitlines()
+    assert sum('"event":"erasure"' in line and erased["sha256"] in line for line in lines) == 1
+
+
+def test_her_recordings_do_not_come_back(shell: Shell, root: Path, source: Path, erased: dict[str, Any]) -> None:
+    added = shell.json(root, "data", "add", str(source), *PATTERN)
+    assert (added["added"], added["unchanged"], added["quarantined"]) == (0, 36, [])
+    code, _, err = shell.run(root, "erase", "--group", f"speaker={SPEAKER}", "--yes")
+    assert code == 1
+    assert "was erased before (erasures/0001.json)" in err
