@@ -395,20 +395,20 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     except sqlite3.DatabaseError:
-        form = None
+        form = -1
     if form not in (0, _FORM):
         connection.close()
         path.unlink()
         connection = _connection(path)
     if form != _FORM:
         _set_up(connection)
+    connection.execute("PRAGMA cache_size = -65536")
     return connection
 
 
 def _connection(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -65536")
     return connection
 
 
