@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,13 @@ from flows import replay, servers
 from tasks.replay import Decision
 from tenuto import gate
 from tenuto.errors import SettingsError
-from tenuto.policy import Policy
+from tenuto.policy import Policy, load_policy
 from tenuto.records import Account, Evaluation, Verdict
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 from tests.answers import clips_table, imagined
 from tests.flows.shell import Shell
+from tests.tasks.test_replay import store as store_run
 
 FLOOR = "rules:\n  - {name: floor, metric: accuracy, at_least: %s, severity: reject}\n"
 BETTER = {"name": "better", "metric": "accuracy", "versus": "champion", "better_by": 0.0, "severity": "reject"}
@@ -197,11 +199,42 @@ def test_a_policy_that_cannot_be_used_is_refused_as_by_retrain(workspace: Worksp
         replay.replay(workspace, PARAMS, workspace.root / "absent.yaml")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_year_of_decisions_takes_well_under_a_minute(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setattr(servers, "tracking_uri", lambda *_: uri)
+    policy = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
+    workspace.promotion.write_text(policy.read_text())
+    rng = np.random.default_rng(0)
+    clips = clips_table(1000, speaker=50, site=5).assign(snr_db=np.arange(1000) % 50)
+    kinds = []
+    for kind in range(4):
+        (folder := tmp_path / f"kind{kind}").mkdir()
+        missed = {model: rng.random(1000) < 0.1 for model in ("candidate", "champion")}
+        answered = imagined(clips, folder, {**missed, "baseline": 0.2, "majority": 0.9})
+        kinds.append(
+            {
+                "verdict/verdict.json": gate.judge(load_policy(policy), answered).model_dump_json(),
+                "evaluation/evaluation.json": answered.model_dump_json(),
+                "evaluation/probabilities.parquet": answered.probabilities_path.read_bytes(),
+            }
+        )
+    for week in range(52):
+        store_run(uri, kinds[week % 4])
+    started = time.process_time()
+    found = replay.replay(workspace, PARAMS)
+    assert time.process_time() - started < 45
+    assert (found.judged, found.flips, found.unjudged) == (52, (), ())
+
+
 def test_the_command_line_replays_a_real_run(shell: Shell, retrained: Path, tmp_path: Path) -> None:
     same = shell.json(retrained, "gate", "replay")
     assert (same["judged"], same["flips"], same["unjudged"]) == (1, [], [])
     strict = tmp_path / "strict.yaml"
-    strict.write_text(FLOOR % 1.0 + "    min_clips: 10000\n")
+    strict.write_text((FLOOR % 1.0).replace("severity", "min_clips: 10000, severity"))
     (flip,) = shell.json(retrained, "gate", "replay", "--policy", str(strict))["flips"]
     assert (flip["version"], flip["then"]["verdict"], flip["now"]["rule"]) == ("1", "promote", "floor")
     code, out, _ = shell.run(retrained, "gate", "replay", "--policy", str(strict))
