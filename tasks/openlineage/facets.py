@@ -47,7 +47,7 @@ class TenutoEvaluationRunFacet(RunFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return f"{_SCHEMAS}:TenutoEvaluationRunFacet"
+        return f"{_SCHEMAS}:TenutoEvaluationRunFacet#/$defs/TenutoEvaluationRunFacet"
 
 
 @attr.define
@@ -62,7 +62,7 @@ class TenutoVerdictRunFacet(RunFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return f"{_SCHEMAS}:TenutoVerdictRunFacet"
+        return f"{_SCHEMAS}:TenutoVerdictRunFacet#/$defs/TenutoVerdictRunFacet"
 
 
 def evaluation(found: Evaluation) -> TenutoEvaluationRunFacet:

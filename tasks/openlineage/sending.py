@@ -34,6 +34,7 @@ class Sender:
         self._client = client
         self._events: queue.SimpleQueue[RunEvent | None] = queue.SimpleQueue()
         self._undelivered = 0
+        self._given_up = threading.Event()
         # a daemon, since a process that ends must not wait for an address that does not answer
         self._thread = threading.Thread(target=self._deliver, name="openlineage", daemon=True)
         self._thread.start()
@@ -47,7 +48,9 @@ class Sender:
         self._events.put(None)
         self._thread.join(PATIENCE_SECONDS)
         lost = self._undelivered + max(self._events.qsize() - 1, 0)
-        if self._thread.is_alive() or lost:
+        if self._thread.is_alive():
+            self._given_up.set()
+        if self._given_up.is_set() or lost:
             log.warning(
                 "%s OpenLineage event(s) were not delivered; the run itself is not affected. Look at the address in "
                 "OPENLINEAGE_URL or %s.",
@@ -60,6 +63,8 @@ class Sender:
             try:
                 self._client.emit(event)
             except Exception as error:
+                if self._given_up.is_set():  # and said so: another word would come after the run's own last one
+                    return
                 if not self._undelivered:
                     log.warning("an OpenLineage event was not delivered: %s", error)
                 self._undelivered += 1

@@ -235,7 +235,7 @@ def test_our_facets_are_as_their_schemas_say(told: list[dict[str, Any]], stage: 
     facet = of(told, f"digits.retrain.{stage}")["run"]["facets"][key]
     schema = facet_schema(name)
     jsonschema.Draft202012Validator(schema).validate({key: facet})
-    assert facet["_schemaURL"] == schema["$id"]
+    assert facet["_schemaURL"] == f"{schema['$id']}#/$defs/{name}"
     known = next(iter(schema["$defs"].values()))["allOf"][1]["properties"]
     assert set(facet) - {"_producer", "_schemaURL"} <= set(known)
     assert of(told, "digits.retrain")["run"]["facets"][key] == facet
