@@ -352,3 +352,13 @@ def test_no_clip_moves_between_rotations(seed, size, with_speakers):
         assert used.groupby("family")["split"].nunique().max() == 1
     for before, after in pairwise(placed):
         assert (after.loc[before.index] == before).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(24, 60))
+def test_a_rotation_moves_nothing_else_that_was_there(seed, size):
+    clips = history(seed, size, with_speakers=True)
+    before, after = (splits.Division(clips, "speaker", np.zeros(size, bool), SplitSettings(), holdout).placed()[0]
+                     for holdout in (Holdout(), rotated(rotation(3, test="p", golden="q", released="rs"))))  # fmt: skip
+    others = ~clips["group_speaker"].isin([*"pqrs"])
+    assert np.array_equal(np.array(before)[others], np.array(after)[others])
