@@ -325,7 +325,7 @@ def test_a_clip_that_is_held_out_by_name_stays_tested_when_a_copy_without_the_na
     assert clips["split"].iloc[20] == "aside"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(24, 60), with_speakers=st.booleans())
 def test_no_clip_moves_between_rotations(seed, size, with_speakers):
     clips = history(seed, size, with_speakers)
@@ -354,7 +354,7 @@ def test_no_clip_moves_between_rotations(seed, size, with_speakers):
         assert (after.loc[before.index] == before).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(24, 60))
 def test_a_rotation_moves_nothing_else_that_was_there(seed, size):
     clips = history(seed, size, with_speakers=True)
