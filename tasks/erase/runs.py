@@ -110,10 +110,8 @@ def purge(
                 failed.append(f"a file of run {run.info.run_id} ({type(error).__name__})")
     for version in _versions(client, name):
         counts["texts of versions"] += _scrub_version(client, version, who)
-    if not tracking_uri.startswith("sqlite:") and (naming := _with_parameters(client, name, who)):
-        failed.append(
-            f"the parameters of runs {', '.join(naming)}, which MLflow never changes, unless its file is here"
-        )
+    if not has_file_here and (naming := _with_parameters(client, name, who)):
+        failed.append(f"the parameters of runs {', '.join(naming)}, which an MLflow server never changes")
     why = f"could not be rewritten: {', '.join(failed)}" if failed else ""
     return Purged(place="MLflow", counts=dict(counts), unreached=why)
 
