@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ def reproduce(workspace: Workspace, params: Params, version: str, *, keep: bool,
         )
         tell("code, data and parameters")
         with rebuilt(workspace, on_record, folder / "tree", keep=keep) as scratch:
-            _run_flow(scratch, folder / "flow.out", tell)
+            _run_flow(scratch, folder / "flow.out", tell, on_record.made.lock)
             tell("the comparison")
             return _compared(params.name, on_record, scratch, folder, kept=folder if keep else None)
 
@@ -140,10 +140,10 @@ def _scratch(workspace: Workspace, *, keep: bool) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_flow(scratch: Rebuilt, output: Path, tell: Tell) -> None:
+def _run_flow(scratch: Rebuilt, output: Path, tell: Tell, lock: Mapping[str, str]) -> None:
     """Runs the retrain flow in the scratch workspace; its finished stages are told.
 
-    Raises NotReproducibleError with the flow's own message when it fails.
+    Raises NotReproducibleError with the flow's own message when it fails, and the packages that are not as in `lock`.
     """
     with output.open("w+b") as stdout:
         process = subprocess.Popen(
@@ -166,7 +166,7 @@ def _run_flow(scratch: Rebuilt, output: Path, tell: Tell) -> None:
         finally:
             _end(process)
     if code not in (0, 2):
-        raise NotReproducibleError(f"The rebuilt run failed: {_message(output, code)}")
+        raise NotReproducibleError(f"The rebuilt run failed: {_message(output, code)}{_other_packages(lock)}")
 
 
 def _environment(scratch: Rebuilt) -> dict[str, str]:
@@ -192,6 +192,14 @@ def _message(output: Path, code: int) -> str:
         return str(json.loads(output.read_text(encoding="utf-8").splitlines()[-1])["error"])
     except (IndexError, ValueError, KeyError, TypeError):
         return f"it ended with exit code {code}."
+
+
+def _other_packages(lock: Mapping[str, str]) -> str:
+    rows = reproduction.packages(lock, lineage.locked(lineage.environment_lock()))
+    other = [
+        f"{row.name} {row.now or 'is absent'} ({row.recorded or 'absent'} then)" for row in rows if row.same is False
+    ]
+    return f" Packages differ from those on record: {', '.join(other)}." if other else ""
 
 
 def _compared(name: str, on_record: Training, scratch: Rebuilt, folder: Path, *, kept: Path | None) -> Comparison:

@@ -215,7 +215,7 @@ def _training(version: str, files: Path, weights: Path) -> Training:
             lineage=Lineage.model_validate_json((files / "lineage" / "lineage.json").read_bytes()),
             params=read_yaml(given / "params.yaml"),
             settings={name: digest(decisive(given / name)) for name in _SETTINGS if (given / name).is_file()},
-            lock=_lock(given / lineage.LOCK),
+            lock=lineage.locked(_text(given / lineage.LOCK)),
             backbone_revision=checkpoint.read(weights).backbone_revision,
             files=_hashes(weights),
             metrics=_finite(evaluation["metrics"].get(_CANDIDATE, {})),
@@ -223,15 +223,14 @@ def _training(version: str, files: Path, weights: Path) -> Training:
     )
 
 
-def _lock(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {name: version for name, _, version in (line.partition("==") for line in lines)}
-
-
 def _hashes(folder: Path) -> dict[str, str]:
     """The sha256 of every file of a checkpoint but its record, which says how long the training took."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != checkpoint.RECORD_NAME)
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(files)}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _sha256(path: Path) -> str:

@@ -87,6 +87,11 @@ def environment_lock() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
 
 
+def locked(text: str) -> dict[str, str]:
+    """The version per package in the text of an `environment_lock`."""
+    return {name: version for name, _, version in (line.partition("==") for line in text.splitlines())}
+
+
 @cache
 def processor() -> str:
     """The processor's name and its widest vector instructions, which decide how sums of floats are rounded."""

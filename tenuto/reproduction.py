@@ -132,7 +132,19 @@ def inputs(recorded: Made, now: Made) -> Iterator[Input]:
         )
     yield _input("backbone revision", recorded.backbone_revision, now.backbone_revision)
     yield from _machine(recorded.lineage.environment, now.lineage.environment)
-    yield from _packages(recorded.lock, now.lock)
+    yield from packages(recorded.lock, now.lock)
+
+
+def packages(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Input]:
+    """The packages that matter most, then every other one that differs, then how many are the same."""
+    differing = [name for name in sorted(recorded.keys() | now.keys()) if recorded.get(name) != now.get(name)]
+    for name in dict.fromkeys((*FIRST_PACKAGES, *differing)):
+        one, other = recorded.get(name), now.get(name)
+        if one or other:
+            yield Input(name=name, recorded=one, now=other, same=one == other if recorded and now else None)
+    rest = len(recorded.keys() & now.keys() - set(FIRST_PACKAGES) - set(differing))
+    if rest:
+        yield Input(name="other packages", recorded=f"{rest}", now=f"{rest}", same=True)
 
 
 def weight_difference(one: Path, other: Path) -> float | None:
@@ -207,18 +219,6 @@ def _parameters(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
 def _machine(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Input]:
     for name in ("python", "platform", "processor"):
         yield _input(name, recorded.get(name), now.get(name))
-
-
-def _packages(recorded: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Input]:
-    """The first packages, then every other one that differs."""
-    differing = [name for name in sorted(recorded.keys() | now.keys()) if recorded.get(name) != now.get(name)]
-    for name in dict.fromkeys((*FIRST_PACKAGES, *differing)):
-        one, other = recorded.get(name), now.get(name)
-        if one or other:
-            yield Input(name=name, recorded=one, now=other, same=one == other if recorded and now else None)
-    rest = len(recorded.keys() & now.keys() - set(FIRST_PACKAGES) - set(differing))
-    if rest:
-        yield Input(name="other packages", recorded=f"{rest}", now=f"{rest}", same=True)
 
 
 def _input(name: str, recorded: Any, now: Any) -> Input:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from flows import reproduce as flow
 from tasks import dataset, reproduce
+from tenuto import lineage
 from tenuto.errors import RegistryError, WorkspaceError
 from tenuto.records import CodeVersion
 from tenuto.reproduction import Comparison, NotReproducibleError
@@ -44,7 +45,7 @@ def again(root: Path, version: str = "@champion", tell: flow.Tell = lambda _: No
 def as_before(root: Path, change: Callable[[Path], None] = lambda _: None) -> Callable[..., None]:
     """Stands in for the flow: leaves the very training on record, with `change` made to its checkpoint folder."""
 
-    def run(scratch: flow.Rebuilt, output: Path, tell: flow.Tell) -> None:
+    def run(scratch: flow.Rebuilt, output: Path, tell: flow.Tell, lock: dict[str, str]) -> None:
         state = scratch.workspace.state
         state.mkdir()
         shutil.copyfile(Workspace(root).mlflow_db, scratch.workspace.mlflow_db)
@@ -216,7 +217,7 @@ def test_ctrl_c_ends_the_run_in_order_and_leaves_no_worktree(
         with flow.rebuilt(workspace, training, tmp_path / "tree", keep=False) as scratch:
             environments.append(flow._environment(scratch))
             try:
-                flow._run_flow(scratch, tmp_path / "out", interrupt)
+                flow._run_flow(scratch, tmp_path / "out", interrupt, {})
             finally:
                 assert (scratch.workspace.root / "ended").read_text() == "in order"
     assert not (tmp_path / "tree").exists()
@@ -236,8 +237,11 @@ def test_a_run_that_fails_says_why(
 ) -> None:
     scratch = flow.Rebuilt(project[0], project[0].root, "")
     (project[0].root / "flows" / "cli.py").write_text(script)
-    with pytest.raises(NotReproducibleError, match=message):
-        flow._run_flow(scratch, tmp_path / "out", lambda _: None)
+    lock = lineage.locked(lineage.environment_lock())
+    with pytest.raises(NotReproducibleError, match=f"{message}.?$"):
+        flow._run_flow(scratch, tmp_path / "out", lambda _: None, lock)
+    with pytest.raises(NotReproducibleError, match=r"differ from those on record: torch .* \(1\.0 then\)\.$"):
+        flow._run_flow(scratch, tmp_path / "out", lambda _: None, lock | {"torch": "1.0"})
 
 
 @pytest.mark.servers
