@@ -31,6 +31,9 @@ QUESTIONS: dict[str, tuple[str, str | None]] = {
     "macro-F1, difference": ("macro_f1", "champion"),
     "Brier score, difference": ("brier", "champion"),
 }
+BIASED = ("calibration error",)
+"""On few clips it comes out too large whatever the interval, so a ceiling on it is strict rather than lenient."""
+
 SPEAKERS = (8, 12, 20, 50)
 CLIPS_EACH = 20
 SECONDS_ALLOWED = 2.0

@@ -64,6 +64,8 @@ class Found:
     outcome: RuleOutcome
     interval: Interval
     p_value: float
+    chance: float | None = None
+    """Holm-adjusted p-value of a failure that luck alone explains, with so many slices."""
 
     @property
     def scores(self) -> tuple[float, float | None]:
@@ -121,7 +123,8 @@ def _worst(rule: Rule, name: str, slices: Slices, found: Sequence[Found], bench:
         of=len(found),
         confidence=bench.policy.confidence,
         unit_name=bench.answers.unit_name,
-        more=_more(worst, rule, bench),
+        more=_more(worst, rule, len(found), bench),
+        chance=worst.chance,
         claim=_claim(worst, rule, bench),
     )
     asides = [wording.aside(rule, slices, bench.evaluation, is_plain=is_plain) for is_plain in (False, True)]
@@ -172,18 +175,21 @@ def _corrected(found: Sequence[Found], rule: Rule, bench: Bench) -> list[Found]:
         return list(found)
     chance = [statistics.p_of(f.sample, threshold.fail_at, is_below=not threshold.is_ceiling) for f in found]
     return [
-        replace(f, outcome="inconclusive") if f.outcome == "fail" and p_value > bench.policy.doubt else f
+        replace(f, outcome="inconclusive", chance=p_value)
+        if f.outcome == "fail" and p_value > bench.policy.doubt
+        else f
         for f, p_value in zip(found, statistics.holm(chance), strict=True)
     ]
 
 
-def _more(found: Found, rule: Rule, bench: Bench) -> More | None:
+def _more(found: Found, rule: Rule, slices: int, bench: Bench) -> More | None:
     """What would settle it; None where it is settled, or where it is not for want of clips that it stays open."""
-    level = bench.level(rule)
+    level, doubt, units = bench.level(rule), bench.policy.doubt, found.interval.groups
     if found.outcome != "inconclusive" or level <= 0:
         return None
-    width = thresholds.stretch(found.interval.groups, level, bench.policy.doubt) if rule.is_lead else 1.0
-    times = threshold_of(rule).times(found.interval, width)
+    to_pass = thresholds.stretch(units, level, doubt) if rule.is_lead else 1.0
+    to_fail = thresholds.stretch(units, doubt / slices, doubt)
+    times = threshold_of(rule).times(found.interval, to_pass, to_fail)
     return thresholds.more(times, found.interval, found.interval.resampled == "clip") if times > 1 else None
 
 

@@ -37,16 +37,16 @@ class Threshold:
         """Grows with the value where more is wanted, shrinks where less is: the smallest is the worst."""
         return self._upright(interval)[1]
 
-    def times(self, interval: Interval, stretch: float = 1.0) -> float:
+    def times(self, interval: Interval, to_pass: float = 1.0, to_fail: float = 1.0) -> float:
         """How many times the test set would settle it in half of the cases, were the value the true one.
 
         An interval of n groups narrows as 1 / sqrt(n), so it clears the nearer threshold when it has narrowed to the
-        distance. `stretch` widens it for passing. Infinite when the value lies on the threshold.
+        distance. `to_pass` and `to_fail` widen it. Infinite when the value lies on the threshold.
         """
         low, value, high, passes_from, fails_below = self._upright(interval)
         above, below = value - passes_from, fails_below - value
-        passing = ((value - low) * stretch / above) ** 2 if above > 0 else math.inf
-        failing = ((high - value) / below) ** 2 if below > 0 else math.inf
+        passing = ((value - low) * to_pass / above) ** 2 if above > 0 else math.inf
+        failing = ((high - value) * to_fail / below) ** 2 if below > 0 else math.inf
         return min(passing, failing)
 
     def _upright(self, interval: Interval) -> tuple[float, float, float, float, float]:

@@ -54,6 +54,7 @@ class Case:
     unit_name: str
     more: More | None = None
     claim: Claim | None = None
+    chance: float | None = None
 
 
 def sentence(case: Case, *, is_plain: bool = False) -> str:
@@ -65,7 +66,7 @@ def sentence(case: Case, *, is_plain: bool = False) -> str:
     if rule.versus is None:
         between = f"{found.low:+.3f} to {found.high:+.3f}" if sign else f"{found.low:.3f}-{found.high:.3f}"
         value = f"{found.value:{sign}.3f} ({doubt.format(between)})"
-        return f"{where}{metric} {value} {_against_value(rule, case.outcome)}{_needs(case)}"
+        return f"{where}{metric} {value} {_against_value(case)}{_luck(case)}{_needs(case)}"
     unit, scale = (" %", 100) if rule.is_relative else ("", 1)
     digits = 1 if rule.is_relative else 3
     low, value, high = (f"{x * scale:+.{digits}f}{unit}" for x in (found.low, found.value, found.high))
@@ -73,7 +74,7 @@ def sentence(case: Case, *, is_plain: bool = False) -> str:
     word = "lead" if rule.metric in LOSSES else "difference"
     return (
         f"{where}{metric} {score:{sign}.3f} against {other:{sign}.3f} of {_OPPONENTS[str(rule.versus)]}: "
-        f"{word} {value} ({doubt.format(f'{low} to {high}')}), {_against_other(case)}{_needs(case)}"
+        f"{word} {value} ({doubt.format(f'{low} to {high}')}), {_against_other(case)}{_luck(case)}{_needs(case)}"
     )
 
 
@@ -131,26 +132,34 @@ def _small(slices: Slices, is_plain: bool) -> str:
     return ", ".join(named[:_NAMED_AT_MOST]) + more
 
 
-def _against_value(rule: Rule, outcome: RuleOutcome) -> str:
-    line = f"the {'floor' if rule.test == 'at_least' else 'ceiling'} {_short(rule.threshold)}"
-    if outcome == "inconclusive":
+def _against_value(case: Case) -> str:
+    rule, is_floor = case.rule, case.rule.test == "at_least"
+    line = f"the {'floor' if is_floor else 'ceiling'} {_short(rule.threshold)}"
+    if case.outcome == "inconclusive" and case.chance is None:
         return f"may lie on either side of {line}"
-    return f"is {'above' if (outcome == 'pass') == (rule.test == 'at_least') else 'below'} {line}"
+    return f"is {'above' if (case.outcome == 'pass') == is_floor else 'below'} {line}"
+
+
+def _luck(case: Case) -> str:
+    if case.chance is None:
+        return ""
+    return f", which of {case.of} slices one may do by chance (p = {case.chance:.2g} by Holm's correction)"
 
 
 def _against_other(case: Case) -> str:
     rule, margin = case.rule, _margin(case.rule)
+    outcome = case.outcome if case.chance is None else "fail"
     if rule.test == "not_better_by":
         return {
             "pass": f"no suspicious lead of {margin} or more",
             "fail": f"a suspicious lead beyond {margin}: look for test clips among the training clips",
-        }.get(case.outcome, f"which leaves open whether it is a suspicious lead beyond {margin}")
+        }.get(outcome, f"which leaves open whether it is a suspicious lead beyond {margin}")
     if rule.is_lead:
         by = f" by more than {margin}" if rule.threshold else ""
         found = {"pass": f"better{by}", "fail": f"not better{by}"}
-        return found.get(case.outcome, f"not shown to be better{by}{_evidence(case.claim)}")
+        return found.get(outcome, f"not shown to be better{by}{_evidence(case.claim)}")
     return {"pass": f"not worse by more than {margin}", "fail": "worse"}.get(
-        case.outcome, f"which leaves open whether it is worse by more than {margin}"
+        outcome, f"which leaves open whether it is worse by more than {margin}"
     )
 
 

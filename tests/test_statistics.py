@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from tenuto.errors import TrainingError
-from tenuto.statistics import METRICS, Answers, Counts, interval, point
+from tenuto.statistics import METRICS, Answers, Counts, holm, interval, p_greater, p_value, point
 
 LABELS = ("a", "b", "c", "d")
 
@@ -239,3 +239,63 @@ def test_ten_thousand_clips_take_less_than_a_second(speakers: int) -> None:
     start = time.process_time()
     interval(answers, "macro_f1", "candidate", versus="champion", resamples=2000, rng=rng())
     assert time.process_time() - start < 1.0
+
+
+def test_p_values_of_the_gate_and_of_many_test_sets_agree() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 2, 400)
+    said = {m: np.where(rng.random(400) < share, truth, 1 - truth) for m, share in (("a", 0.9), ("b", 0.84))}
+    answers = Answers(("x", "y"), truth, said, np.arange(400) // 20, "speaker")
+    lead = (said["a"] == truth).astype(float) - (said["b"] == truth)
+    sums = lead.reshape(20, 20).sum(axis=1)
+    one = p_value(answers, "accuracy", "a", versus="b")
+    assert one == pytest.approx(float(p_greater(sums, np.full(20, 20.0))))
+    assert one == pytest.approx(stats.ttest_1samp(sums, 0, alternative="greater").pvalue)
+
+
+def test_p_values_of_many_test_sets_at_once() -> None:
+    sums, sizes = rng().normal(0.5, 2, size=(3, 4, 20)), rng().integers(5, 30, 20).astype(float)
+    found = p_greater(sums, sizes, 0.01)
+    assert found.shape == (3, 4)
+    assert found[1, 2] == pytest.approx(float(p_greater(sums[1, 2], sizes, 0.01)))
+    assert float(p_greater(np.zeros(5), np.ones(5))) == 1 and float(p_greater(np.ones(5), np.ones(5))) == 0
+
+
+def test_both_directions_add_up() -> None:
+    answers = simulated(rng(), 20, 20)
+    above = p_value(answers, "macro_f1", "candidate", versus="champion", threshold=0.01)
+    below = p_value(answers, "macro_f1", "champion", versus="candidate", threshold=-0.01)
+    assert above + below == pytest.approx(1)
+
+
+def test_an_interval_beyond_the_threshold_has_a_small_p_value() -> None:
+    for seed in range(30):
+        answers = simulated(np.random.default_rng(seed), 12, 20)
+        for versus in (None, "champion"):
+            found = interval(answers, "macro_f1", "candidate", versus=versus, resamples=200, rng=rng())
+            threshold = found.low - 1e-6
+            assert p_value(answers, "macro_f1", "candidate", versus=versus, threshold=threshold) <= 0.025
+
+
+def test_equal_models_are_shown_different_no_more_often_than_the_level() -> None:
+    """5,000 test sets of 50 speakers whose differences come in clumps; the true difference is 0."""
+    generator = np.random.default_rng(9)
+    sums = generator.normal(size=(5000, 50)) * 0.5 + generator.binomial(20, 0.03, (5000, 50)) * 1.0
+    sums -= generator.binomial(20, 0.03, (5000, 50))
+    found = p_greater(sums, np.full(50, 20.0))
+    for level in (0.025, 0.005):
+        assert (found <= level).mean() == pytest.approx(level, abs=3.5 * np.sqrt(level / 5000))
+
+
+def test_few_discordant_clips_promise_no_more_than_a_sign_test() -> None:
+    truth = np.zeros(100, dtype=int)
+    worse = np.where(np.arange(100) < 3, 1, 0)
+    answers = Answers(("x", "y"), truth, {"a": truth, "b": worse}, np.arange(100))
+    assert p_value(answers, "accuracy", "a", versus="b") == pytest.approx(1 / 8)
+    assert p_value(answers, "accuracy", "a", versus="a") == 1
+    assert p_value(answers, "accuracy", "a", threshold=0.97) == pytest.approx(0.97**100)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
