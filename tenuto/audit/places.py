@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tenuto import manifest
 from tenuto.records import GROUP_PREFIX, Record
 from tenuto.workspace import Workspace
 
@@ -77,7 +76,7 @@ def manifest_of(workspace: Workspace, md5: str) -> Path | None:
         files = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text(encoding="utf-8"))}
     except (ValueError, KeyError, TypeError):
         return None
-    return _in_cache(workspace, files.get(manifest.FILE_NAME, ""))
+    return _in_cache(workspace, files.get(workspace.manifest.name, ""))
 
 
 def clip_ids(path: Path, *, group: tuple[str, str] | None = None, source: str | None = None) -> set[str]:
