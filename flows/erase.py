@@ -214,7 +214,8 @@ def _certificate(workspace: Workspace, journal: Journal) -> Certificate:
         groups.setdefault(name, []).append(hashes.group_hash(name, value))
     purged = tuple(done for step in journal.done.values() for done in step)
     searched, hits = traces.left(workspace, journal.who)
-    named = {f"files here ({len(hits)})": "they name what was erased; `tenuto erase` once more"} if hits else {}
+    shown = ", ".join(journal.who.without(path) for path in hits)
+    named = {"files here": f"{len(hits)} still name what was erased: {shown}"} if hits else {}
     certificate = Certificate(
         number=journal.number,
         at=journal.at,

@@ -77,7 +77,10 @@ def tag(tracking_uri: str, name: str, affected: Collection[Trace], number: str) 
     client = _client(tracking_uri)
     versions = {str(version.version): version for version in _versions(client, name)}
     for trace in affected:
-        client.set_tag(trace.run, TAG, _added(client.get_run(trace.run).data.tags.get(TAG), number))
+        run = client.get_run(trace.run)
+        # MLflow lets nothing be written on a run in its bin
+        if run.info.lifecycle_stage == "active":
+            client.set_tag(trace.run, TAG, _added(run.data.tags.get(TAG), number))
         if trace.heard and trace.version in versions:
             tags = versions[trace.version].tags
             client.set_model_version_tag(name, trace.version, TAG, _added(tags.get(TAG), number))
@@ -215,11 +218,9 @@ def _with_parameters(client: MlflowClient, name: str, who: Identities) -> list[s
 
 
 def _scrub_run_tags(client: MlflowClient, run: Run, who: Identities) -> int:
-    from mlflow.entities import LifecycleStage
-
-    changed = _naming(run.data.tags, who)
-    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+    if run.info.lifecycle_stage != "active":
         return 0
+    changed = _naming(run.data.tags, who)
     for key, value in changed.items():
         client.set_tag(run.info.run_id, key, value)
     return len(changed)

@@ -20,6 +20,7 @@ from tenuto.erasure.files import write
 from tenuto.erasure.identities import Identities
 from tenuto.erasure.records import Purged
 from tenuto.erasure.scrub import scrubbed, table
+from tenuto.errors import WorkspaceError
 from tenuto.records import Record
 from tenuto.workspace import Workspace
 
@@ -83,14 +84,19 @@ def purge(
 
 
 def purge_databases(workspace: Workspace, tracking_uri: str, who: Identities) -> tuple[Purged, ...]:
-    """What was rewritten in the MLflow and Prefect databases that are files here; they are then without free pages."""
+    """What was rewritten in the MLflow and Prefect databases that are files here; they are then without free pages.
+
+    Raises WorkspaceError when one of them stays locked: the erasure is then unfinished.
+    """
     done = []
     for place, path, columns in _databases(workspace, tracking_uri):
         try:
             done.append(Purged(place=place, counts={"entries": databases.scrub(path, columns, who)}))
         except sqlite3.Error as error:
-            why = f"its file could not be rewritten ({error}); `tenuto down`, then `tenuto erase` once more"
-            done.append(Purged(place=place, unreached=why))
+            raise WorkspaceError(
+                f"{path} cannot be rewritten ({error}), so the erasure is not finished: end what uses it "
+                "(`tenuto down`), then run `tenuto erase --yes`."
+            ) from error
     return tuple(done)
 
 
