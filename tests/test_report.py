@@ -219,7 +219,7 @@ def test_few_clips_are_marked(inputs: ReportInputs, tmp_path: Path) -> None:
     bands = {"candidate": {"noise": {"under 10 dB": row, "over 30 dB": row | {"support": 10.0}}}}
     evaluation = inputs.evaluation.model_copy(update={"per_slice": bands})
     marked = Page(write_report(replace(inputs, evaluation=evaluation), tmp_path / "page.html")).text
-    assert "9 few" in marked and "10 few" not in marked
+    assert "few 9" in marked and "few 10" not in marked
 
 
 def test_the_least_that_is_known_makes_a_page(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_set(verdict: Verdict) -> TestSet | None:
 
 def _taken(account: Account, p_value: float | None) -> str:
     if p_value is None:
-        return "This decision used none of them: no rule asked whether the candidate beats the champion."
+        return "This decision used none of them: it did not ask whether the candidate beats a champion."
     if not account.level:
         return f"This decision came too late: it was taken at p {small(p_value)}, and nothing was left to take it with."
     verb = "met" if p_value <= account.level else "missed"
