@@ -27,6 +27,7 @@ from flows import terminal
 from flows.commands import Json, Set, audit, data, erase, gate, holdout, ledger, prepare, registry, remedies, reproduce
 from flows.stages import ctrl_c
 from tenuto import __version__
+from tenuto import holdout as holdout_file
 from tenuto.errors import DatasetError, ServerError, TenutoError
 from tenuto.policy import load_policy
 from tenuto.records import Outcome
@@ -200,8 +201,12 @@ def deploy(
 
 def _require_ready(workspace: Workspace) -> None:
     """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
+    from tenuto.card import check_template
+
     load_policy(workspace.promotion)
     load_expectations(workspace.expectations)
+    holdout_file.read(workspace.holdout)
+    check_template(workspace.model_card)
     if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
         raise DatasetError(f"{workspace.root} has no recordings yet; add some with `tenuto data add SOURCE`.")
 

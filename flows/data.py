@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flows import servers
 from flows.job import stops
-from tasks import dataset, register, track, validate
+from tasks import dataset, registry, track, validate
 from tenuto import ingest, manifest, splits, starter
 from tenuto.errors import DatasetError
 from tenuto.records import AddResult, Quarantined, ValidationReport
@@ -65,7 +65,7 @@ def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationRepor
         version = dataset.fetch.fn(workspace.root)
         table = Path(folder) / "clips.parquet"
         splits.assign(manifest.read(version.manifest_path), params.split).to_parquet(table, index=False)
-        champion = register.champion.fn(tracking_uri, params.name, workspace.cache)
+        champion = registry.champion.fn(tracking_uri, params.name, workspace.cache, workspace.ledger)
         report = validate.validate.fn(
             table,
             workspace.quarantine,

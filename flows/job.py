@@ -17,8 +17,10 @@ from prefect import runtime
 
 from flows import servers
 from flows.stages import Stages
-from tasks import register
-from tenuto import checkpoint, lineage
+from tasks import registry
+from tenuto import card, checkpoint, holdout, lineage
+from tenuto.holdout import Holdout
+from tenuto.ledger import Entry
 from tenuto.policy import Policy, load_policy
 from tenuto.records import (
     Checkpoint,
@@ -42,6 +44,7 @@ class Job:
     params: Params
     policy: Policy
     expectations: dict[str, Any]
+    holdout: Holdout
     tracking_uri: str
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     stage: Stages = field(default_factory=Stages)
@@ -52,20 +55,23 @@ class Job:
         workspace = Workspace(root)
         params = load_params(workspace.params, overrides)
         load_expectations(workspace.expectations)
+        card.check_template(workspace.model_card)
         return cls(
             workspace,
             params,
             load_policy(workspace.promotion),
             read_yaml(workspace.expectations),
+            holdout.read(workspace.holdout),
             servers.tracking_uri(workspace, params),
         )
 
     def training_inputs(self, version: DatasetVersion) -> list[str]:
-        """Hashes of all that decides the weights: data, settings, code, and the backbone when it is a folder."""
+        """Hashes of all that decides the weights: data and division, settings, code, a backbone that is a folder."""
         backbone = self.workspace.root / self.params.backbone
         return [
             version.md5,
-            digest(self.params.model_dump(mode="json", exclude={"tracking_uri", "name", "data", "evaluate"})),
+            digest(self.holdout),
+            digest(self.params.model_dump(mode="json", exclude={"tracking_uri", "name", "data", "evaluate", "card"})),
             lineage.source_sha256(),
             checkpoint.sha256(backbone) if backbone.is_dir() else "",
         ]
@@ -79,11 +85,14 @@ class Run:
     lineage: lineage.Lineage
     id: str
     clips: Path | None = None
-    champion: register.Champion | None = None
+    champion: registry.Champion | None = None
     validation: ValidationReport | None = None
     candidate: Checkpoint | None = None
     fill: FillComparison | None = None
     evaluation: Evaluation | None = None
+    golden: Evaluation | None = None
+    card: str = ""
+    entry: Entry | None = None
     model: RegisteredModel | None = None
 
     @cached_property

@@ -11,21 +11,13 @@ import pandas as pd
 from prefect import State, flow, runtime
 from prefect.states import Completed
 
-from flows import deploy
+from flows import approval, deploy
+from flows.conclusion import candidate_of, conclude, grounds_of, unchanged, write_card
 from flows.job import Job, Run, describe
-from tasks import dataset, decide, evaluate, register, split, track, train, validate
-from tasks import report as reporting
-from tenuto import lineage, manifest, splits
+from tasks import dataset, decide, evaluate, registry, split, track, train, validate
+from tenuto import ledger, manifest, splits, wear
 from tenuto.errors import TrainingError
-from tenuto.records import (
-    Checkpoint,
-    Evaluation,
-    Outcome,
-    RegisteredModel,
-    ValidationReport,
-    Verdict,
-)
-from tenuto.report import ReportInputs
+from tenuto.records import Account, Checkpoint, Evaluation, Outcome, ValidationReport, Verdict
 from tenuto.validation import leakage
 
 log = logging.getLogger(__name__)
@@ -50,19 +42,26 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
         return newer
     job = Job.read(Path(root), overrides or [])
     # a scheduled run waits for a `data add` that is under way; a person is told at once
-    with job.workspace.exclusive("retrain", wait_seconds=BUSY_SECONDS if runtime.deployment.id else 0):
-        with job.stage("fetch"):
-            version = dataset.fetch(job.workspace.root)
+    busy_seconds = BUSY_SECONDS if runtime.deployment.id else 0
+    with (
+        job.workspace.exclusive("retrain", wait_seconds=busy_seconds),
+        job.stage.flow("retrain", job.workspace, job.params.name),
+    ):
+        with job.stage("fetch") as stage:
+            version = stage.made(dataset.fetch(job.workspace.root))
             made_from = describe(job, version)
             last = track.last_run(job.tracking_uri, job.params.name)
         if last and last.inputs == made_from.inputs and not force:
             return told(unchanged(job, made_from, last))
         run = Run(job, made_from, track.start(job.tracking_uri, job.params.name, job.params, made_from))
         try:
-            return told(conclude(run, judge(run)))
+            outcome = conclude(run, judge(run))
         except BaseException as error:
             abandon(run, error)
             raise
+        if outcome.is_awaiting and outcome.model:
+            approval.ask(job.workspace, job.params, outcome.model.version)
+        return told(outcome)
 
 
 def abandon(run: Run, error: BaseException) -> None:
@@ -77,29 +76,42 @@ def abandon(run: Run, error: BaseException) -> None:
 
 def told(outcome: Outcome) -> State[Outcome]:
     """The final state of the flow run, which shows the verdict wherever Prefect lists runs."""
-    return Completed(name=outcome.verdict.capitalize(), message=outcome.reasons[0], data=outcome)
+    name = "Awaiting approval" if outcome.is_awaiting else outcome.verdict.capitalize()
+    return Completed(name=name, message=outcome.reasons[0], data=outcome)
 
 
 def judge(run: Run) -> Verdict:
-    """The verdict on a freshly trained candidate; 'not evaluated' when the data do not allow one."""
+    """The verdict on a freshly trained candidate, carried out; 'not evaluated' when the data do not allow one."""
     try:
         prepare(run)
         if stops := run.stops():
-            return run.not_evaluated(*stops)
-        return decide_and_register(run, *train_models(run))
+            return carry_out(run, not_evaluated(run, *stops))
+        return decide_and_carry_out(run, *train_models(run))
     except TrainingError as error:
-        return run.not_evaluated(str(error))
+        return carry_out(run, not_evaluated(run, str(error)))
+
+
+def not_evaluated(run: Run, *reasons: str) -> Verdict:
+    """The verdict of a run that ends before anything is scored."""
+    with run.job.stage("decide") as stage:
+        return stage.made(run.not_evaluated(*reasons))
 
 
 def prepare(run: Run) -> None:
     """Splits the clips and validates them."""
     job = run.job
-    with job.stage("split"):
-        run.clips = split.split(run.lineage.dataset, job.params.split, run.folder)
-    with job.stage("find champion"):
-        run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
-    with job.stage("validate"):
-        run.validation = check(run)
+    with job.stage("split") as stage:
+        run.clips = stage.made(split.split(run.lineage.dataset, job.params.split, run.folder, job.holdout))
+    with job.stage("find champion") as stage:
+        run.champion = stage.made(find_champion(run))
+    with job.stage("validate") as stage:
+        run.validation = stage.made(check(run))
+
+
+def find_champion(run: Run) -> registry.Champion | None:
+    """The version that serves now; settles first what killed runs left."""
+    job = run.job
+    return registry.champion(job.tracking_uri, job.params.name, job.workspace.cache, job.workspace.ledger)
 
 
 def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
@@ -107,10 +119,10 @@ def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
     job = run.job
     assert run.clips is not None
     inputs = (run.clips, job.workspace.data, job.params, job.workspace.cache)
-    with job.stage("train candidate"):
-        run.candidate = train.train_candidate(*inputs, run.checkpoint("candidate"))
-    with job.stage("train baseline"):
-        baseline = train.train_baseline(*inputs, run.checkpoint("baseline"))
+    with job.stage("train candidate") as stage:
+        run.candidate = stage.made(train.train_candidate(*inputs, run.checkpoint("candidate")))
+    with job.stage("train baseline") as stage:
+        baseline = stage.made(train.train_baseline(*inputs, run.checkpoint("baseline")))
     with job.stage("compare fill"):
         run.fill = train.compare_fill(*inputs)
     return run.candidate, baseline
@@ -131,144 +143,84 @@ def check(run: Run) -> ValidationReport:
     )
 
 
-def decide_and_register(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Verdict:
-    """The gate's verdict, carried out in the registry; taken again when the champion moved in between."""
-    job = run.job
+def decide_and_carry_out(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Verdict:
+    """The gate's verdict, carried out; taken again when the champion moved in between."""
     for _ in range(MOST_EVALUATIONS):
-        with job.stage("evaluate"):
-            run.evaluation = score(run, candidate, baseline)
-        with job.stage("decide"):
-            verdict = decide.decide(job.policy, run.evaluation)
-        if verdict.verdict not in ("promote", "register"):
-            return verdict
+        with run.job.stage("evaluate") as stage:
+            run.evaluation = stage.made(score(run, candidate, baseline))
+            run.golden = score_golden(run, candidate, baseline)
+        with run.job.stage("decide") as stage:
+            verdict = stage.made(decide.decide(run.job.policy, run.evaluation, account(run)))
         try:
-            with job.stage("register"):
-                run.model = register.register(
-                    job.tracking_uri,
-                    job.params.name,
-                    run.id,
-                    candidate,
-                    verdict,
-                    run.champion.version if run.champion else None,
-                    _tags(run, candidate),
-                )
-            return verdict
-        except register.ChampionMovedError as error:
+            return carry_out(run, verdict)
+        except registry.ChampionMovedError as error:
             moved = error
-            run.champion = register.champion(job.tracking_uri, job.params.name, job.workspace.cache)
+            run.champion = find_champion(run)
     raise moved
+
+
+def account(run: Run) -> Account:
+    """What is left of the test set before this decision."""
+    entries = ledger.read(run.job.workspace.ledger)
+    own = [entry for entry in entries if entry.model == run.job.params.name]
+    return wear.account(own, run.job.policy.wear, run.job.holdout.generation)
 
 
 def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
     """Candidate, baseline and champion on the same test clips."""
     job = run.job
     assert run.clips is not None
-    models = {"candidate": candidate.path, "baseline": baseline.path}
     known: frozenset[str] | None = frozenset()
     if run.champion:
-        models["champion"] = run.champion.checkpoint
         heard = run.champion.clips_path
         known = leakage.contaminated(pd.read_parquet(run.clips), pd.read_parquet(heard)) if heard else None
-    group = splits.group_name(manifest.read(run.lineage.dataset.manifest_path), job.params.split)
     return evaluate.evaluate(
-        models, run.clips, job.workspace.data, job.params.evaluate, group, known, run.folder / "probabilities.parquet"
+        models_of(run, candidate, baseline),
+        run.clips,
+        job.workspace.data,
+        job.params.evaluate,
+        group_of(run),
+        known,
+        run.folder / "probabilities.parquet",
     )
 
 
-def conclude(run: Run, verdict: Verdict) -> Outcome:
-    """The outcome, after results and report have been logged and the MLflow run closed."""
+def score_golden(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation | None:
+    """The same models on the clips that are only watched; None when there are none."""
     job = run.job
-    with job.stage("report"):
-        track.log_results(
+    assert run.clips is not None
+    if not job.holdout.golden:
+        return None
+    output = run.folder / "golden.parquet"
+    inputs = (models_of(run, candidate, baseline), run.clips, job.workspace.data, job.params.evaluate, group_of(run))
+    return evaluate.evaluate(*inputs, frozenset(), output, split="golden")
+
+
+def models_of(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> dict[str, Path]:
+    """The checkpoint folders of all models that are compared."""
+    models = {"candidate": candidate.path, "baseline": baseline.path}
+    return models | ({"champion": run.champion.checkpoint} if run.champion else {})
+
+
+def group_of(run: Run) -> str | None:
+    """What whole units are: the group that the division keeps together."""
+    return splits.group_name(manifest.read(run.lineage.dataset.manifest_path), run.job.params.split)
+
+
+def carry_out(run: Run, verdict: Verdict) -> Verdict:
+    """The verdict, after registry and ledger have it."""
+    job = run.job
+    run.card = write_card(run, verdict)
+    with job.stage("register") as stage:
+        done = registry.carry_out(
             job.tracking_uri,
-            run.id,
-            track.Results(
-                verdict=verdict,
-                clips_path=run.clips,
-                validation=run.validation,
-                checkpoint=run.candidate,
-                evaluation=run.evaluation,
-                fill=run.fill.recall if run.fill else {},
-            ),
+            job.params.name,
+            job.workspace.ledger,
+            verdict,
+            grounds_of(run, verdict),
+            candidate_of(run),
+            needs_approval=job.policy.approval == "person",
         )
-        name = f"{job.started_at:%Y%m%dT%H%M%SZ}-{verdict.verdict.replace(' ', '-')}.html"
-        page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
-    seconds = job.stage.seconds
-    track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
-    job.workspace.forget_old_trainings()
-    return Outcome(
-        verdict=verdict.verdict,
-        reasons=verdict.reasons,
-        trained=run.candidate is not None,
-        model=run.model,
-        metrics=_metrics(run.evaluation.metrics if run.evaluation else {}),
-        fill=run.fill.recall if run.fill else {},
-        dataset=run.lineage.dataset,
-        run={"mlflow": run.id, "prefect": run.lineage.prefect_run, "git": run.lineage.code.commit},
-        report=page,
-        seconds=seconds,
-    )
-
-
-def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outcome:
-    """The outcome of a run that has nothing to do: the last one's figures, and why they still stand."""
-    reason = (
-        f"dataset {made_from.dataset.md5}, settings and code are those of the last run, which came to: {last.verdict}"
-    )
-    return Outcome(
-        verdict="nothing changed",
-        reasons=(reason,),
-        trained=False,
-        model=last.model,
-        metrics=_metrics(last.metrics),
-        dataset=made_from.dataset,
-        run={"mlflow": last.run_id, "prefect": made_from.prefect_run, "git": made_from.code.commit},
-        report=Path(last.report) if last.report else None,
-        seconds=job.stage.seconds,
-    )
-
-
-def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
-    """All that is known at the end of a run, for its page."""
-    job, made_from = run.job, run.lineage
-    champion = run.champion
-    return ReportInputs(
-        name=job.params.name,
-        verdict=verdict,
-        started_at=job.started_at,
-        seconds=job.stage.seconds,
-        dataset=made_from.dataset,
-        data=job.workspace.data,
-        clips_path=run.clips,
-        quarantine_path=job.workspace.quarantine,
-        validation=run.validation,
-        evaluation=run.evaluation,
-        fill=run.fill,
-        params=job.params,
-        backbone_licence=run.candidate.backbone_licence if run.candidate else "",
-        registered=run.model,
-        champion=RegisteredModel(name=job.params.name, version=champion.version, aliases=("champion",))
-        if champion
-        else None,
-        checkpoint=run.candidate,
-        code=made_from.code,
-        environment=made_from.environment,
-        mlflow_run=run.id,
-        prefect_run=made_from.prefect_run,
-        prefect_url=runtime.flow_run.ui_url,
-    )
-
-
-def _tags(run: Run, candidate: Checkpoint) -> dict[str, str]:
-    """What the registered version says of itself besides its verdict."""
-    assert run.evaluation is not None
-    return {
-        **run.lineage.tags(),
-        "tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}",
-        "tenuto.backbone_licence": candidate.backbone_licence,
-    }
-
-
-def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:
-    """Per model, with null for a champion that does not exist yet."""
-    return {**dict.fromkeys(("candidate", "baseline", "champion")), **per_model} if per_model else {}
+        run.entry = done.entry
+        run.model = stage.made(done.model)
+    return verdict

@@ -163,6 +163,9 @@ def print_outcome(outcome: Outcome) -> None:
     out.print(f"[{STYLES[outcome.verdict]}]{outcome.verdict}[/]", highlight=False)
     for reason in outcome.reasons:
         out.print(f"  - {escape(reason)}", highlight=False)
+    if outcome.is_awaiting and outcome.model:
+        version = outcome.model.version
+        out.print(f"waits for a person: [cyan]tenuto approve {version}[/] or [cyan]tenuto refuse {version}[/]")
     if outcome.model:
         aliases = " ".join(f"@{alias}" for alias in outcome.model.aliases) or "no alias"
         out.print(f"model   {escape(outcome.model.name)} version {outcome.model.version} ({aliases})", highlight=False)

@@ -231,6 +231,7 @@ class Outcome(Record):
     verdict: VerdictName | Literal["nothing changed"]
     reasons: tuple[str, ...]
     trained: bool
+    is_awaiting: bool = Field(default=False, description="the candidate passed, and a person has yet to approve it")
     model: RegisteredModel | None = None
     metrics: dict[str, dict[str, float] | None] = Field(
         default_factory=dict, description="candidate, baseline, champion (null when there is none), majority"

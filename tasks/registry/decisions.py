@@ -20,6 +20,8 @@ class Candidate(Record):
     """The version that was champion in the evaluation."""
     tags: dict[str, str]
     """Lineage, licence of the backbone, figures: what the version says of itself besides its verdict."""
+    description: str = ""
+    """What MLflow's page of the version shows: the model card; the reasons of the verdict when there is none."""
 
 
 def decision(

@@ -102,7 +102,9 @@ def _registered_anew(
     mark = pending.mark()
     model_id = packaging.log_model(client, name, grounds.run_id, candidate.checkpoint, mark)
     try:
-        number = _create_version(client, name, grounds.run_id, model_id, tags | {store.PENDING: mark}, verdict)
+        number = _create_version(
+            client, name, grounds.run_id, model_id, tags | {store.PENDING: mark}, _description(candidate, verdict)
+        )
         with turn(client, name, ledger) as mine:
             # once more: it may have moved while the model was stored
             _check_champion(client, name, candidate.evaluated_against)
@@ -162,8 +164,12 @@ def _tags(candidate: Candidate, verdict: Verdict) -> dict[str, str]:
     }
 
 
+def _description(candidate: Candidate, verdict: Verdict) -> str:
+    return candidate.description or "\n".join(verdict.reasons)[:_LONGEST_TAG]
+
+
 def _create_version(
-    client: MlflowClient, name: str, run_id: str, model_id: str, tags: dict[str, str], verdict: Verdict
+    client: MlflowClient, name: str, run_id: str, model_id: str, tags: dict[str, str], description: str
 ) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -180,6 +186,6 @@ def _create_version(
         model_id=model_id,
         # SQLite keeps no model id with the version
         tags=tags | {store.MODEL_ID: model_id},
-        description="\n".join(verdict.reasons)[:_LONGEST_TAG],
+        description=description,
     )
     return str(version.version)

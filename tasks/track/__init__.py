@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-__all__ = ["LastRun", "Results", "evidence", "finish", "last_run", "last_trained_clips", "log_results", "start"]
+__all__ = ["LastRun", "Results", "evidence", "finish", "last_run", "last_trained_clips", "log_results", "page", "start"]
 
 _Item = TypeVar("_Item")
 
@@ -94,6 +94,14 @@ def finish(
     if seconds:
         client.log_batch(run_id, metrics=[_metric(f"seconds.{figures.key(stage)}", s) for stage, s in seconds.items()])
     client.set_terminated(run_id, status)
+
+
+def page(tracking_uri: str, run_id: str) -> str | None:
+    """The address of the run's page on the server; None for a store that is a file."""
+    if not tracking_uri.startswith("http"):
+        return None
+    experiment = store.connect(tracking_uri).get_run(run_id).info.experiment_id
+    return f"{tracking_uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def _start_tags(lineage: Lineage) -> dict[str, str]:

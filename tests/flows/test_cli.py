@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tasks.register import ChampionMovedError
+from tasks.registry import ChampionMovedError
 from tenuto import audio
 from tests import chirps
 from tests.flows.shell import QUICK, Shell
@@ -43,7 +43,19 @@ def first(shell: Shell, workspace: Path) -> dict[str, Any]:
 @pytest.mark.servers
 def test_a_first_run_registers_a_model_and_prints_the_documented_object(workspace: Path, first: dict[str, Any]) -> None:
     assert set(first) == {
-        *("verdict", "reasons", "trained", "model", "metrics", "fill", "dataset", "run", "report", "seconds")
+        *(
+            "verdict",
+            "reasons",
+            "trained",
+            "is_awaiting",
+            "model",
+            "metrics",
+            "fill",
+            "dataset",
+            "run",
+            "report",
+            "seconds",
+        )
     }
     assert first["verdict"] in ("promote", "register")
     assert first["trained"] is True
@@ -129,7 +141,7 @@ def test_a_champion_that_keeps_moving_fails_the_run_so_that_the_next_one_tries_a
 ) -> None:
     named = (*QUICK, "--set", "name=moving")
     moved = ChampionMovedError("moving: the champion moved from version 1 to version 2")
-    with mock.patch("tasks.register._log_model", side_effect=moved):
+    with mock.patch("tasks.registry.packaging.log_model", side_effect=moved):
         failed = shell.json(workspace, "retrain", *named, code=1)
     assert failed["error"].endswith("from version 1 to version 2")
     assert shell.json(workspace, "retrain", *named)["trained"] is True

@@ -1,0 +1,171 @@
+"""What a run comes to: the model card, what the ledger and the registry are told, the report, and the outcome.
+
+Separate from `flows.retrain`, which says in what order things happen; here is what each of them is given.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import runtime
+
+from flows.job import Job, Run
+from tasks import audit, registry, track
+from tasks import report as reporting
+from tenuto import card, lineage
+from tenuto.card import CardInputs
+from tenuto.ledger import Grounds
+from tenuto.records import Outcome, RegisteredModel, Verdict
+from tenuto.report import ReportInputs
+
+
+def conclude(run: Run, verdict: Verdict) -> Outcome:
+    """The outcome, after results and report have been logged and the MLflow run closed."""
+    job = run.job
+    with job.stage("report"):
+        track.log_results(job.tracking_uri, run.id, results_of(run, verdict))
+        name = f"{job.started_at:%Y%m%dT%H%M%SZ}-{verdict.verdict.replace(' ', '-')}.html"
+        page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
+    seconds = job.stage.seconds
+    track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
+    audit.catch_up(job.tracking_uri, job.params.name, job.workspace.audit_index)
+    job.workspace.forget_old_trainings()
+    return Outcome(
+        verdict=verdict.verdict,
+        reasons=verdict.reasons,
+        trained=run.candidate is not None,
+        is_awaiting=is_awaiting(run, verdict),
+        model=run.model,
+        metrics=_metrics(run.evaluation.metrics if run.evaluation else {}),
+        fill=run.fill.recall if run.fill else {},
+        dataset=run.lineage.dataset,
+        run={"mlflow": run.id, "prefect": run.lineage.prefect_run, "git": run.lineage.code.commit},
+        report=page,
+        seconds=seconds,
+    )
+
+
+def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outcome:
+    """The outcome of a run that has nothing to do: the last one's figures, and why they still stand."""
+    reason = (
+        f"dataset {made_from.dataset.md5}, settings and code are those of the last run, which came to: {last.verdict}"
+    )
+    return Outcome(
+        verdict="nothing changed",
+        reasons=(reason,),
+        trained=False,
+        model=last.model,
+        metrics=_metrics(last.metrics),
+        dataset=made_from.dataset,
+        run={"mlflow": last.run_id, "prefect": made_from.prefect_run, "git": made_from.code.commit},
+        report=Path(last.report) if last.report else None,
+        seconds=job.stage.seconds,
+    )
+
+
+def is_awaiting(run: Run, verdict: Verdict) -> bool:
+    """Whether the candidate passed and a person has yet to say so."""
+    return verdict.verdict == "promote" and run.job.policy.approval == "person" and run.model is not None
+
+
+def results_of(run: Run, verdict: Verdict) -> track.Results:
+    """All that MLflow keeps of the run."""
+    return track.Results(
+        verdict=verdict,
+        clips_path=run.clips,
+        validation=run.validation,
+        checkpoint=run.candidate,
+        evaluation=run.evaluation,
+        golden=run.golden,
+        card=run.card,
+        fill=run.fill.recall if run.fill else {},
+    )
+
+
+def write_card(run: Run, verdict: Verdict) -> str:
+    """The model card; empty for a run that evaluated nothing."""
+    if run.evaluation is None or run.candidate is None or run.clips is None:
+        return ""
+    inputs = CardInputs(
+        params=run.job.params,
+        lineage=run.lineage,
+        evaluation=run.evaluation,
+        checkpoint=run.candidate,
+        verdict=verdict,
+        made_at=datetime.now(UTC),
+        mlflow_run=run.id,
+        clips_path=run.clips,
+        champion=_champion(run),
+        golden=run.golden,
+        seconds=run.job.stage.seconds,
+        cpu_seconds=run.job.stage.cpu_seconds,
+    )
+    return card.render(inputs, run.job.workspace.model_card)
+
+
+def grounds_of(run: Run, verdict: Verdict) -> Grounds:
+    """What the ledger says that the verdict rests on."""
+    return Grounds(
+        run_id=run.id,
+        dataset_md5=run.lineage.dataset.md5,
+        code_commit=run.lineage.code.commit,
+        evidence=track.evidence(results_of(run, verdict)),
+    )
+
+
+def candidate_of(run: Run) -> registry.Candidate | None:
+    """What a verdict may register; None for a run that evaluated nothing."""
+    if run.evaluation is None or run.candidate is None:
+        return None
+    return registry.Candidate(
+        checkpoint=run.candidate,
+        evaluated_against=run.champion.version if run.champion else None,
+        description=card.description(run.card, run.id),
+        tags={
+            **run.lineage.tags(),
+            "tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}",
+            "tenuto.backbone_licence": run.candidate.backbone_licence,
+        },
+    )
+
+
+def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
+    """All that is known at the end of a run, for its page."""
+    job, made_from = run.job, run.lineage
+    return ReportInputs(
+        name=job.params.name,
+        verdict=verdict,
+        started_at=job.started_at,
+        seconds=job.stage.seconds,
+        dataset=made_from.dataset,
+        data=job.workspace.data,
+        clips_path=run.clips,
+        quarantine_path=job.workspace.quarantine,
+        validation=run.validation,
+        evaluation=run.evaluation,
+        golden=run.golden,
+        fill=run.fill,
+        params=job.params,
+        backbone_licence=run.candidate.backbone_licence if run.candidate else "",
+        registered=run.model,
+        champion=_champion(run),
+        checkpoint=run.candidate,
+        code=made_from.code,
+        environment=made_from.environment,
+        mlflow_run=run.id,
+        mlflow_url=track.page(job.tracking_uri, run.id),
+        prefect_run=made_from.prefect_run,
+        prefect_url=runtime.flow_run.ui_url,
+    )
+
+
+def _champion(run: Run) -> RegisteredModel | None:
+    if run.champion is None:
+        return None
+    return RegisteredModel(name=run.job.params.name, version=run.champion.version, aliases=("champion",))
+
+
+def _metrics(per_model: dict[str, dict[str, float]]) -> dict[str, dict[str, float] | None]:
+    """Per model, with null for a champion that does not exist yet."""
+    return {**dict.fromkeys(("candidate", "baseline", "champion")), **per_model} if per_model else {}
