@@ -31,7 +31,6 @@ from tenuto import holdout as holdout_file
 from tenuto.errors import DatasetError, ServerError, TenutoError
 from tenuto.policy import load_policy
 from tenuto.records import Outcome
-from tenuto.validation import load_expectations
 from tenuto.workspace import Workspace
 
 
@@ -202,6 +201,7 @@ def deploy(
 def _require_ready(workspace: Workspace) -> None:
     """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
     from tenuto.card import check_template
+    from tenuto.validation import load_expectations
 
     load_policy(workspace.promotion)
     load_expectations(workspace.expectations)

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from prefect import runtime
-
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -53,7 +51,9 @@ class Stages:
 
         An error ends the flow as FAIL, Ctrl-C as ABORT; both go on to the caller.
         """
-        # importing the library costs 0.3 s, which commands that run no stage need not pay
+        # importing the libraries takes seconds, which commands that run no stage need not pay
+        from prefect import runtime
+
         from tasks.openlineage import Events, harmless
 
         with harmless():

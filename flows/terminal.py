@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flows.deploy import Deployment
-from flows.servers import Servers
 from tenuto.records import AddResult, Outcome, ValidationReport
+
+if TYPE_CHECKING:
+    from flows.deploy import Deployment
+    from flows.servers import Servers
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
