@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-SPLITS = ("train", "validation", "test", "aside")
+SPLITS = ("train", "validation", "test", "golden", "aside")
 MOST_QUARANTINED = 100
 MOST_ASIDE = 5
 

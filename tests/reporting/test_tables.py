@@ -59,3 +59,9 @@ def test_quarantine_shows_the_first_rows_and_counts_them_all(tmp_path: Path) -> 
 
 def test_an_empty_quarantine_is_no_section(tmp_path: Path) -> None:
     assert tables.quarantine(write(tmp_path / "q.parquet", [])) is None
+
+
+def test_golden_clips_are_a_split_of_their_own() -> None:
+    found = tables.splits(pd.DataFrame({"label": ["a", "a", "a"], "split": ["golden", "test", "train"]}))
+    assert found is not None
+    assert (found.names, found.totals) == (["train", "test", "golden"], [1, 1, 1])
