@@ -150,6 +150,7 @@ def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
         backbone_licence=run.candidate.backbone_licence if run.candidate else "",
         registered=run.model,
         champion=_champion(run),
+        has_model_card=bool(run.card),
         checkpoint=run.candidate,
         code=made_from.code,
         environment=made_from.environment,
