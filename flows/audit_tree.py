@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows.terminal import STYLES, out
-from tenuto.audit.answers import ROLES, HeardAudit, LabelShare, ModelAudit, RunHolding, VersionHolding
+from tenuto.audit.answers import HeardAudit, LabelShare, ModelAudit, RunHolding, VersionHolding
 from tenuto.audit.documents import RunDocument
 from tenuto.reporting.formats import counted
 
@@ -149,12 +149,12 @@ def _print_versions(found: HeardAudit) -> None:
             out.print("versions  none heard it and none was tested on it")
         return
     runs = [list(some) for _, some in groupby(found.versions, lambda v: (v.model, tuple(v.roles.items()), v.aliases))]
-    table = Table("version", "aliases", *ROLES.values(), title=_versions_title(found), title_justify="left")
+    table = Table("version", "aliases", *found.used, title=_versions_title(found), title_justify="left")
     for some in reversed(runs[-_MOST_ROWS:]):
         first, last = some[0], some[-1]
         number = first.version if first is last else f"{first.version} to {last.version}"
         aliases = " ".join(f"@{alias}" for alias in first.aliases)
-        table.add_row(f"{escape(first.model)} {number}", escape(aliases), *_cells(first))
+        table.add_row(f"{escape(first.model)} {number}", escape(aliases), *_cells(first, found.used))
     out.print(table)
     if len(runs) > _MOST_ROWS:
         out.print(f"... and {sum(map(len, runs[:-_MOST_ROWS])):,} older versions (--json has all)")
@@ -165,8 +165,8 @@ def _versions_title(found: HeardAudit) -> str:
     return f"{counted(heard, 'version')} heard it (trained or tuned), {len(found.versions) - heard:,} only tested on it"
 
 
-def _cells(holding: VersionHolding) -> Iterable[str]:
-    return (f"{holding.roles[role]:,}" if role in holding.roles else "" for role in ROLES.values())
+def _cells(holding: VersionHolding, used: Iterable[str]) -> Iterable[str]:
+    return (f"{holding.roles[role]:,}" if role in holding.roles else "" for role in used)
 
 
 def _print_runs(found: HeardAudit) -> None:

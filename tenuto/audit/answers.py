@@ -138,6 +138,11 @@ class HeardAudit(Record):
     erased: tuple[Erased, ...] = ()
 
     @property
+    def used(self) -> list[str]:
+        """The roles that the clips had in any version."""
+        return [role for role in ROLES.values() if any(role in version.roles for version in self.versions)]
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Alias to version, of those that heard the clips."""
         return {alias: v.version for v in self.versions if v.has_heard for alias in v.aliases}

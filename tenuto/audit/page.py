@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 
 from tenuto.audit import graph
-from tenuto.audit.answers import ROLES, HeardAudit, ModelAudit, RunHolding, VersionHolding
+from tenuto.audit.answers import ROLES, HeardAudit, ModelAudit, VersionHolding
 from tenuto.audit.documents import RunDocument
 from tenuto.audit.graph import Box, Graph, Link
 from tenuto.reporting import formats
@@ -55,11 +55,8 @@ def render(found: ModelAudit | HeardAudit) -> str:
     drawn = of_model(found) if isinstance(found, ModelAudit) else of_heard(found)
     template = "audit-model.html.j2" if isinstance(found, ModelAudit) else "audit-heard.html.j2"
     drawings = {"across": graph.across(drawn), "down": graph.down(drawn)}
-    return (
-        _environment()
-        .get_template(template)
-        .render(found=found, drawings=drawings, phrases=_PHRASES, roles=ROLES, alike=alike, is_same=_is_same)
-    )
+    context = {"found": found, "drawings": drawings, "phrases": _PHRASES, "roles": ROLES, "alike": alike}
+    return _environment().get_template(template).render(context)
 
 
 def of_model(found: ModelAudit) -> Graph:
@@ -138,8 +135,15 @@ def alike(versions: Sequence[VersionHolding]) -> list[list[VersionHolding]]:
 
 def _version_box(name: str, group: list[VersionHolding]) -> Box:
     heading = name if len(group) == 1 else f"versions {group[0].version} to {group[-1].version}"
-    lines = tuple(f"{_PHRASES.get(role, role)} {clips:,}" for role, clips in group[-1].roles.items())
+    lines = tuple(f"{phrase} {_range(group, role)}" for role, phrase in _PHRASES.items() if _range(group, role))
     return Box(name, heading, lines, "version" if group[-1].has_heard else "version only-tested")
+
+
+def _range(group: list[VersionHolding], role: str) -> str:
+    """How many clips the versions used in a role: '6', or '1 to 6'; nothing when none did."""
+    counts = [version.roles.get(role, 0) for version in group]
+    low, high = min(counts), max(counts)
+    return "" if high == 0 else f"{high:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _split_box(found: ModelAudit, split: str) -> Box:
@@ -197,10 +201,6 @@ def _short(name: str | None) -> str:
 
 def _day(when: object) -> str:
     return f"{when:%Y-%m-%d %H:%M}"
-
-
-def _is_same(run: RunHolding, version: VersionHolding) -> bool:
-    return run.run_id == version.run_id
 
 
 def _environment() -> jinja2.Environment:
