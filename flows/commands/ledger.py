@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from flows import terminal
 from flows.commands import Json, Set, prepare
@@ -76,14 +75,20 @@ def ledger_restore(set_: Set = None, json: Json = False) -> None:
 def _print_entries(entries: tuple[Entry, ...], name: str) -> None:
     if not entries:
         return terminal.out.print(f"the ledger of {escape(name)} has no entry yet", highlight=False)
-    table = Table("", "at", "by", "event", "version", "champion", "why", title=escape(name), title_justify="left")
     for entry in entries:
         event = f"{entry.event}: {entry.verdict}" if entry.verdict else entry.event
+        about = f" of version {entry.version}" if entry.version else ""
+        moved = "" if entry.aliases == entry.aliases_before else f", then {_aliases(entry)}"
         at = entry.at.astimezone().strftime("%Y-%m-%d %H:%M")
-        champion = entry.aliases.get("champion", "")
-        why = "; ".join(entry.reasons)
-        table.add_row(str(entry.number), at, escape(entry.actor), event, entry.version or "", champion, escape(why))
-    return terminal.out.print(table)
+        said = f"{at}  {entry.actor}  {event}{about}{moved}"
+        terminal.out.print(f"[bold]{entry.number:>4}[/]  {escape(said)}", highlight=False)
+        if entry.reasons:
+            terminal.out.print(f"      [dim]{escape('; '.join(entry.reasons))}[/]", highlight=False)
+    return None
+
+
+def _aliases(entry: Entry) -> str:
+    return " ".join(f"@{alias} {at}" for alias, at in sorted(entry.aliases.items())) or "no alias"
 
 
 def _print_verification(found: Verification, name: str) -> None:

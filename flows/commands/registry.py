@@ -157,23 +157,25 @@ def _print_models(rows: list[dict[str, Any]], name: str) -> None:
     if not rows:
         text = f"no version of {escape(name)} is registered yet; [cyan]tenuto retrain[/] makes one"
         return terminal.out.print(text, highlight=False)
-    is_noted = any(row["approval"] or row["erased"] for row in rows)
     table = Table("version", "aliases", "verdict", "macro-F1", "dataset", "commit", "made", title=escape(name))
     table.title_justify = "left"
-    if is_noted:
-        table.add_column("note")
     for row in rows:
         aliases = " ".join(f"@{alias}" for alias in row["aliases"])
         score = "" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
         lineage = (_short(row["dataset"]), _short(row["git"]), row["created"])
-        note = [escape(_note(row))] if is_noted else []
-        table.add_row(row["version"], aliases, row["verdict"], score, *lineage, *note)
-    return terminal.out.print(table)
+        table.add_row(row["version"], aliases, row["verdict"], score, *lineage)
+    terminal.out.print(table)
+    for row in rows:
+        if note := _note(row):
+            terminal.out.print(f"version {row['version']}: {escape(note)}", highlight=False)
+    return None
 
 
 def _note(row: dict[str, Any]) -> str:
     """What stands in the way of a version, or has."""
-    approval = "awaiting approval" if row["approval"] == "awaiting" else row["approval"]
+    number = row["version"]
+    awaited = f"waits for `tenuto approve {number}` or `tenuto refuse {number}`"
+    approval = awaited if row["approval"] == "awaiting" else row["approval"]
     return "; ".join(note for note in (approval, f"erased: {row['erased']}" if row["erased"] else None) if note)
 
 
@@ -184,16 +186,14 @@ def _short(text: str | None) -> str:
 def _print_past(past: Past) -> None:
     if past.ledger_began is None:
         return terminal.out.print(f"the ledger of {escape(past.model)} has no entry yet", highlight=False)
-    if past.reigns:
-        table = Table("version", "since", "until", "how", "by", "why", title=escape(past.model), title_justify="left")
-        for reign in reversed(past.reigns):
-            since = _shown(reign.since) if reign.since else "before the ledger"
-            why = "; ".join(reign.reasons)
-            until = _shown(reign.until) if reign.until else "now"
-            table.add_row(reign.version, since, until, reign.how, escape(reign.actor), escape(why))
-        terminal.out.print(table)
-    else:
+    if not past.reigns:
         terminal.out.print(f"no version of {escape(past.model)} was champion so far", highlight=False)
+    for reign in reversed(past.reigns):
+        since = _shown(reign.since) if reign.since else "before the ledger"
+        until = _shown(reign.until) if reign.until else "now"
+        why = f": {'; '.join(reign.reasons)}" if reign.reasons else ""
+        made = f"{reign.how} by {reign.actor}{why}"
+        terminal.out.print(f"[bold]{reign.version:>4}[/]  {since} to {until}  {escape(made)}", highlight=False)
     return terminal.out.print(f"[dim]the ledger begins at {_shown(past.ledger_began)}[/]", highlight=False)
 
 
