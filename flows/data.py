@@ -13,7 +13,7 @@ from pathlib import Path
 from flows import servers
 from flows.job import stops
 from tasks import dataset, registry, track, validate
-from tenuto import ingest, manifest, splits, starter
+from tenuto import holdout, ingest, manifest, splits, starter
 from tenuto.errors import DatasetError
 from tenuto.records import AddResult, Quarantined, ValidationReport
 from tenuto.settings import Params
@@ -64,7 +64,8 @@ def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationRepor
     with workspace.exclusive("data check"), tempfile.TemporaryDirectory(prefix="tenuto-check-") as folder:
         version = dataset.fetch.fn(workspace.root)
         table = Path(folder) / "clips.parquet"
-        splits.assign(manifest.read(version.manifest_path), params.split).to_parquet(table, index=False)
+        clips = splits.assign(manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout))
+        clips.to_parquet(table, index=False)
         champion = registry.champion.fn(tracking_uri, params.name, workspace.cache, workspace.ledger)
         report = validate.validate.fn(
             table,

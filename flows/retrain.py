@@ -161,9 +161,9 @@ def decide_and_carry_out(run: Run, candidate: Checkpoint, baseline: Checkpoint) 
 
 def account(run: Run) -> Account:
     """What is left of the test set before this decision."""
+    # of all models: whoever asked, the test set is worn
     entries = ledger.read(run.job.workspace.ledger)
-    own = [entry for entry in entries if entry.model == run.job.params.name]
-    return wear.account(own, run.job.policy.wear, run.job.holdout.generation)
+    return wear.account(entries, run.job.policy.wear, run.job.holdout.generation)
 
 
 def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
@@ -189,7 +189,7 @@ def score_golden(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evalu
     """The same models on the clips that are only watched; None when there are none."""
     job = run.job
     assert run.clips is not None
-    if not job.holdout.golden:
+    if not (pd.read_parquet(run.clips, columns=["split"])["split"] == "golden").any():
         return None
     output = run.folder / "golden.parquet"
     inputs = (models_of(run, candidate, baseline), run.clips, job.workspace.data, job.params.evaluate, group_of(run))

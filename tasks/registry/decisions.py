@@ -74,5 +74,5 @@ def _use(verdict: Verdict) -> Use | None:
         holdout=verdict.account.holdout,
         level=verdict.account.level,
         p_value=verdict.p_value,
-        is_promotion=verdict.verdict == "promote",
+        is_promotion=verdict.p_value <= verdict.account.level,
     )
