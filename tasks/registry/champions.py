@@ -84,8 +84,8 @@ def _download(client: MlflowClient, version: ModelVersion, folder: Path) -> None
         except (MlflowException, OSError) as error:
             raise TenutoError(
                 f"The files of {version.name} version {version.version}, the champion, cannot be read from "
-                f"{version.source} ({' '.join(str(error).split())}). Bring them back, or take the alias @champion away "
-                "in MLflow."
+                f"{version.source} ({' '.join(str(error).split())}). Bring them back, or return to "
+                "an earlier version with `tenuto rollback`."
             ) from error
         _download_clips(client, version.run_id, part)
         part.replace(folder)

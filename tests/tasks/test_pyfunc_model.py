@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks import register
+from tasks.registry import packaging
 from tenuto import audio, backbones, checkpoint
 from tenuto.predictor import Predictor
 from tenuto.preprocessing import Preprocessing
@@ -80,7 +80,7 @@ def stored(empty_database: Path, trained: Checkpoint, tmp_path_factory: pytest.T
     from mlflow.models import Model
 
     folder = tmp_path_factory.mktemp("stored") / "model"
-    register._save_model(folder, trained, Model(artifact_path="model"))
+    packaging.save_model(folder, trained, Model(artifact_path="model"))
     return folder
 
 
@@ -110,7 +110,7 @@ def test_the_stored_model_has_signature_example_and_exact_requirements(stored: P
     example = model.load_input_example(str(stored))
     assert audio.decode_bytes(example["audio"][0]).sample_rate_hz == 16_000
     requirements = (stored / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in requirements} == set(register._SERVED_WITH)
+    assert {line.partition("==")[0] for line in requirements} == set(packaging._SERVED_WITH)
     assert all("==" in line and "+" not in line for line in requirements)
 
 
