@@ -6,16 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from uuid import uuid4
 
 import pandas as pd
 import pytest
 
 from benchmarks.search import needles, search
-from flows import erase
+from flows import erase, servers
 from flows.data import add
 from flows.workspace import create
 from tasks import dataset, registry
+from tasks.erase import flow_runs
 from tenuto import ledger
+from tenuto.erasure.identities import Identities
 from tenuto.erasure.records import Journal
 from tenuto.settings import load_params
 from tenuto.workspace import Workspace
@@ -223,3 +226,52 @@ def test_everybody_can_be_erased(original: Path, tmp_path: Path, monkeypatch: py
     certificate = erase.finish(workspace, params, erase.begin(workspace, planned))
     assert (len(certificate.clips), certificate.clips_left) == (42, 0)
     assert dataset.fetch.fn(workspace.root).clips == 0
+
+
+@pytest.mark.servers
+def test_a_retrain_is_asked_for_where_the_workspace_is_deployed(
+    live: tuple[Workspace, servers.Servers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    workspace, running = live
+    assert running.prefect is not None
+    params = load_params(workspace.params, [f"name=erased-{tmp_path.name[-8:]}"])
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert erase.request_retrain(workspace, params) is None
+    monkeypatch.setenv("PREFECT_API_URL", running.prefect.address)
+    with temporary_settings({PREFECT_API_URL: running.prefect.address}), get_client(sync_client=True) as client:
+        assert erase.request_retrain(workspace, params) is None
+        flow = client.create_flow_from_name("retrain")
+        client.create_deployment(flow, params.name, parameters={"root": str(workspace.root)})
+        assert erase.request_retrain(Workspace(tmp_path), params) is None
+        name = erase.request_retrain(workspace, params)
+        (asked,) = (run for run in client.read_flow_runs() if run.name == name)
+        assert asked.parameters == {"root": str(workspace.root)}
+        client.delete_flow_run(asked.id)
+
+
+@pytest.mark.servers
+def test_artifacts_and_flow_runs_on_another_prefect_server_that_name_her_go(
+    live: tuple[Workspace, servers.Servers],
+) -> None:
+    from prefect import flow, get_client
+    from prefect.artifacts import create_markdown_artifact
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    @flow(name="named", persist_result=False)
+    def named(who: str) -> str:
+        from prefect import runtime
+
+        create_markdown_artifact(f"worst is {SPEAKER}" if who == "ben" else "nobody", key="worst")
+        return str(runtime.flow_run.id)
+
+    who = Identities(clips=("a" * 32,), groups=(("speaker", SPEAKER),))
+    assert live[1].prefect is not None
+    address = live[1].prefect.address
+    with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
+        by_name, by_artifact = named(SPEAKER), named("ben")
+        done = flow_runs.purge(address, [by_name, by_artifact, str(uuid4())], who)
+        assert (done.counts, done.unreached) == ({"artifacts": 1, "flow runs": 1}, "")
+        assert {str(run.id) for run in client.read_flow_runs()} & {by_name, by_artifact} == {by_artifact}
