@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 from tenuto import lineage
 from tenuto.audit import copies
 from tenuto.audit.documents import Met, RunDocument, VersionDocument
-from tenuto.audit.index import ClipUse, Index, group_text
+from tenuto.audit.index import Index, group_text
+from tenuto.audit.listings import ClipUse
 from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from tenuto.audit.documents import RunDocument, VersionDocument
-from tenuto.audit.index import ClipUse, Index, Share
+from tenuto.audit.index import Index, Share
+from tenuto.audit.listings import ClipUse
 from tenuto.audit.places import Cached
 from tenuto.records import Record
 from tenuto.served import Served

@@ -8,54 +8,16 @@ as many spans as clips.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from tenuto.audit import database, forgetting, listings
 from tenuto.audit.documents import RunDocument, VersionDocument
-
-_FORM = 1
-"""Raised when the tables change; a file of another form is thrown away and made again."""
-
-_OPEN = 1 << 40
-"""The last listing of a span that has not ended."""
-
-_BUSY_SECONDS = 60.0
-_SCHEMA = """
-CREATE TABLE run (number INTEGER PRIMARY KEY, run_id TEXT UNIQUE NOT NULL, listing INTEGER, document TEXT NOT NULL);
-CREATE TABLE version (
-    model TEXT NOT NULL, version TEXT NOT NULL, run_id TEXT, document TEXT NOT NULL, PRIMARY KEY (model, version)
-) WITHOUT ROWID;
-CREATE TABLE listing (number INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, clips INTEGER NOT NULL);
-CREATE TABLE groups (number INTEGER PRIMARY KEY, named TEXT UNIQUE NOT NULL);
-CREATE TABLE member (name TEXT, value TEXT, groups INTEGER, PRIMARY KEY (name, value, groups)) WITHOUT ROWID;
-CREATE TABLE clip (number INTEGER PRIMARY KEY, clip_id TEXT NOT NULL, label TEXT, groups INTEGER, source TEXT);
-CREATE INDEX clip_by_id ON clip (clip_id);
-CREATE INDEX clip_by_groups ON clip (groups);
-CREATE INDEX clip_by_source ON clip (source);
-CREATE TABLE use (number INTEGER PRIMARY KEY, split TEXT NOT NULL, copies INTEGER, reason TEXT NOT NULL);
-CREATE TABLE span (
-    clip INTEGER, first INTEGER, last INTEGER NOT NULL, use INTEGER NOT NULL, PRIMARY KEY (clip, first)
-) WITHOUT ROWID;
-"""
-
-
-class ClipUse(NamedTuple):
-    """One row of a run's clips table. `copies` is how many augmented copies were trained on too; None: not recorded."""
-
-    clip_id: str
-    label: str
-    groups: str  # JSON with sorted keys, as `group_text` makes it
-    source: str
-    split: str
-    copies: int | None = None
-    reason: str = ""
+from tenuto.audit.listings import ClipUse
 
 
 class Share(NamedTuple):
@@ -100,7 +62,7 @@ class Index:
     def open(cls, path: Path) -> Iterator[Index]:
         """The index at `path`; an empty one where there is none, or none of this form, or a damaged one."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connected(path)
+        connection = database.connected(path)
         try:
             yield cls(connection)
         finally:
@@ -134,7 +96,7 @@ class Index:
         rows = None if clips is None else list(clips)
         with self._writing():
             if self.run(run.run_id) is None:
-                listing = None if rows is None else self._listing(rows)
+                listing = None if rows is None else listings.number(self._db, rows)
                 self._db.execute(
                     "INSERT INTO run (run_id, listing, document) VALUES (?, ?, ?)",
                     (run.run_id, listing, run.model_dump_json()),
@@ -162,20 +124,8 @@ class Index:
         """
         self._db.execute("PRAGMA secure_delete = ON")
         with self._writing():
-            self._db.execute("CREATE TEMP TABLE gone (number INTEGER PRIMARY KEY)")
-            self._db.executemany(
-                "INSERT OR IGNORE INTO gone SELECT number FROM clip WHERE clip_id = ?", [(c,) for c in clip_ids]
-            )
-            if group is not None:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO gone SELECT clip.number FROM clip JOIN member USING (groups) "
-                    "WHERE name = ? AND value = ?",
-                    group,
-                )
-            words = self._words_of_gone() | ({group[1]} if group else set()) | set(clip_ids)
-            count = self._remove_gone()
-            self._scrub(without or _eraser(words))
-            self._db.execute("DROP TABLE gone")
+            words, count = forgetting.forget(self._db, clip_ids, group)
+            self._rewrite(without or forgetting.eraser(words))
         self._db.execute("VACUUM")
         return count
 
@@ -300,69 +250,7 @@ class Index:
         finally:
             self._db.execute("DROP TABLE chosen")
 
-    def _listing(self, rows: Sequence[ClipUse]) -> int:
-        """The number of the listing with these rows: one that is there, or a new one."""
-        sha256 = hashlib.sha256(json.dumps(sorted(rows, key=itemgetter(0))).encode()).hexdigest()
-        there = self._db.execute("SELECT number FROM listing WHERE sha256 = ?", (sha256,)).fetchone()
-        if there:
-            return int(there[0])
-        (number,) = self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM listing").fetchone()
-        wanted = dict(self._numbered(rows))
-        present = dict(self._db.execute("SELECT clip, use FROM span WHERE last = ?", (_OPEN,)))
-        ended = [(number - 1, clip) for clip, use in present.items() if wanted.get(clip) != use]
-        begun = [(clip, number, _OPEN, use) for clip, use in wanted.items() if present.get(clip) != use]
-        self._db.executemany(f"UPDATE span SET last = ? WHERE clip = ? AND last = {_OPEN}", ended)
-        self._db.executemany("INSERT INTO span VALUES (?, ?, ?, ?)", begun)
-        self._db.execute("INSERT INTO listing VALUES (?, ?, ?)", (number, sha256, len(rows)))
-        return int(number)
-
-    def _numbered(self, rows: Sequence[ClipUse]) -> Iterator[tuple[int, int]]:
-        """(clip, use) of each row, by the numbers that they have or get."""
-        groups = dict(self._db.execute("SELECT named, number FROM groups"))
-        uses = {(s, c, r): n for n, s, c, r in self._db.execute("SELECT number, split, copies, reason FROM use")}
-        clips = {tuple(row[1:]): row[0] for row in self._db.execute("SELECT * FROM clip")}
-        for row in rows:
-            if row.groups not in groups:
-                groups[row.groups] = self._new_groups(row.groups)
-            use = (row.split, row.copies, row.reason)
-            if use not in uses:
-                uses[use] = self._inserted("INSERT INTO use (split, copies, reason) VALUES (?, ?, ?)", use)
-            clip = (row.clip_id, row.label, groups[row.groups], row.source)
-            if clip not in clips:
-                clips[clip] = self._inserted(
-                    "INSERT INTO clip (clip_id, label, groups, source) VALUES (?, ?, ?, ?)", clip
-                )
-            yield clips[clip], uses[use]
-
-    def _new_groups(self, named: str) -> int:
-        number = self._inserted("INSERT INTO groups (named) VALUES (?)", (named,))
-        members = [(name, value, number) for name, value in json.loads(named).items()]
-        self._db.executemany("INSERT INTO member VALUES (?, ?, ?)", members)
-        return number
-
-    def _inserted(self, statement: str, values: Sequence[object]) -> int:
-        number = self._db.execute(statement, tuple(values)).lastrowid
-        assert number is not None
-        return number
-
-    def _words_of_gone(self) -> set[str]:
-        rows = self._db.execute("SELECT clip_id, source FROM gone JOIN clip USING (number)").fetchall()
-        return {word for row in rows for word in (*row, Path(row[1]).name) if word}
-
-    def _remove_gone(self) -> int:
-        # the hash of a listing would tell whether a guessed clip had been in it
-        self._db.execute(
-            "UPDATE listing SET sha256 = NULL WHERE EXISTS (SELECT 1 FROM span JOIN gone ON gone.number = span.clip "
-            "WHERE listing.number BETWEEN span.first AND span.last)"
-        )
-        self._db.execute("DELETE FROM span WHERE clip IN (SELECT number FROM gone)")
-        (count,) = self._db.execute("SELECT count(DISTINCT clip_id) FROM clip JOIN gone USING (number)").fetchone()
-        self._db.execute("DELETE FROM clip WHERE number IN (SELECT number FROM gone)")
-        self._db.execute("DELETE FROM groups WHERE number NOT IN (SELECT groups FROM clip)")
-        self._db.execute("DELETE FROM member WHERE groups NOT IN (SELECT number FROM groups)")
-        return int(count)
-
-    def _scrub(self, without: Callable[[str], str]) -> None:
+    def _rewrite(self, without: Callable[[str], str]) -> None:
         """Passes the free text in the documents of runs and versions through `without`."""
         for run in self.runs():
             text = run.rewritten(without).model_dump_json()
@@ -377,46 +265,3 @@ _OF_RUN = """
 FROM run JOIN span ON run.listing BETWEEN span.first AND span.last JOIN clip ON clip.number = span.clip
 JOIN groups ON groups.number = clip.groups JOIN use ON use.number = span.use WHERE run_id = ?
 """
-
-
-def _eraser(words: Collection[str]) -> Callable[[str], str]:
-    longest_first = sorted(words, key=len, reverse=True)
-    if not longest_first:
-        return lambda text: text
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
-    return lambda text: pattern.sub("(erased)", text)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = _connection(path)
-    try:
-        (form,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError:  # busy, or on a disk that cannot be read: neither is damage
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        form = -1
-    if form not in (0, _FORM):
-        connection.close()
-        path.unlink()
-        connection = _connection(path)
-    if form != _FORM:
-        _set_up(connection)
-    connection.execute("PRAGMA cache_size = -65536")
-    return connection
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    # another process may have been first
-    if connection.execute("PRAGMA user_version").fetchone() == (0,):
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_FORM}")
-    connection.execute("COMMIT")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from tenuto.audit.documents import Met, RunDocument, VersionDocument
-from tenuto.audit.index import ClipUse, Index, group_text
+from tenuto.audit.index import Index, group_text
+from tenuto.audit.listings import ClipUse
 from tenuto.records import CodeVersion
 
 START = datetime(2026, 3, 2, 3, tzinfo=UTC)

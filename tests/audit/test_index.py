@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tenuto.audit.index import ClipUse, Index
+from tenuto.audit.index import Index
+from tenuto.audit.listings import ClipUse
 from tests.audit.sample import WEEKS, clip, fill, identity, run, version
 
 
