@@ -12,6 +12,7 @@ Then two processes promote at once on a real MLflow server: by hand, and as two 
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -300,6 +301,8 @@ def _nothing() -> None:
 def main(times: int, rounds: int) -> None:
     """Prints how often each way of tampering was found, and how concurrent promotions came out."""
     print(f"machine: {machine()}")
+    # every touched line would be warned of
+    logging.getLogger("tenuto.ledger").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="tenuto-tampering-") as folder:
         workspace = Workspace(Path(folder))
         workspace.params.write_text(f"name: {NAME}\n")

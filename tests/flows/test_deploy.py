@@ -52,6 +52,13 @@ def test_prefect_yaml_names_flow_schedule_and_pool(tmp_path: Path) -> None:
     assert found["work_pool"]["name"] == "tenuto"
 
 
+def test_a_person_is_asked_by_a_deployment_without_a_schedule(tmp_path: Path) -> None:
+    entry = deploy._approval_entry(Workspace(tmp_path), BELLS)
+    assert (entry["name"], entry["entrypoint"]) == ("bells-approval", "flows.approval.approve_model")
+    assert (entry["schedules"], entry["parameters"]) == ([], {"root": str(tmp_path), "name": "bells"})
+    assert "concurrency_limit" not in entry, "a run that waits for a person must not keep another from asking"
+
+
 def test_the_job_gets_the_chosen_store_and_shows_tenutos_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unset = deploy._job_environment(Workspace(tmp_path))
@@ -143,6 +150,8 @@ def test_the_deployment_is_on_the_server(deployed: tuple[Workspace, deploy.Deplo
     assert found.global_concurrency_limit.limit == 1
     assert found.concurrency_options.collision_strategy == "ENQUEUE"
     assert prefect.read_work_pool("tenuto").type == "process"
+    approval = prefect.read_deployment_by_name("approve-model/bells-approval")
+    assert (approval.work_pool_name, approval.schedules) == ("tenuto", [])
     assert f"PREFECT_API_URL={deployment.server}" in deployment.worker
 
 
