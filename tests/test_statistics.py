@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from tenuto import statistics
 from tenuto.errors import TrainingError
+from tenuto.records import Interval
 from tenuto.statistics import METRICS, Answers, Counts, holm, interval, p_greater, p_value, point
 
 LABELS = ("a", "b", "c", "d")
@@ -299,3 +301,23 @@ def test_few_discordant_clips_promise_no_more_than_a_sign_test() -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_where_thousands_of_clips_all_differ_students_interval_is_that_of_the_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet((6, 2), size=3000)
+    truth = np.zeros(3000, dtype=np.int64)
+    answers = Answers(("a", "b"), truth, {"candidate": p.argmax(axis=1)}, np.arange(3000), "clip", {"candidate": p})
+
+    def brier() -> Interval:
+        return interval(answers, "brier", "candidate", resamples=4000, rng=np.random.default_rng(1))
+
+    without = brier()
+    monkeypatch.setattr(statistics, "_MOST_DISTINCT", 10_000)
+    drawn = brier()
+    half = drawn.high - drawn.low
+    assert (without.low, without.high) != (drawn.low, drawn.high)
+    assert without.low == pytest.approx(drawn.low, abs=0.03 * half)
+    assert without.high == pytest.approx(drawn.high, abs=0.03 * half)
