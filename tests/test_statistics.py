@@ -235,7 +235,7 @@ def test_intervals_that_ignore_speakers_do_not_cover() -> None:
 
 
 @pytest.mark.parametrize("speakers", [50, 10_000])
-def test_ten_thousand_clips_take_less_than_a_second(speakers: int) -> None:
+def test_ten_thousand_clips_do_not_take_minutes(speakers: int) -> None:
     answers = simulated(rng(), speakers, 10_000 // speakers)
     interval(answers, "macro_f1", "candidate", versus="champion", resamples=100, rng=rng())  # imports scipy
     start = time.process_time()

@@ -95,7 +95,7 @@ def test_record_names_the_dataset_and_counts_it(recorded: tuple[Path, DatasetVer
     assert (version.clips, version.quarantined) == (6, 0)
 
 
-def test_fetch_of_what_is_there_is_the_same_version_within_a_second(recorded: tuple[Path, DatasetVersion]) -> None:
+def test_fetch_of_what_is_there_is_the_same_version_at_once(recorded: tuple[Path, DatasetVersion]) -> None:
     root, version = recorded
     dataset.fetch.fn(root)
     start = time.perf_counter()
