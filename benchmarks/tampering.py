@@ -6,7 +6,7 @@
 A ledger of 40 entries is made by the registry's own calls. Each tampering is done to a fresh copy of the file, to its
 mirror or to an alias, and `tenuto ledger verify`'s function is asked; between any two, the untouched ledger is verified
 too, where anything found is a false alarm. Whoever tampers knows how the hashes are made and uses it half of the time.
-Then two processes promote at once on a real MLflow server: by hand, and as two retrains would.
+Then two processes promote different versions at once on a real MLflow server, round after round.
 """
 
 from __future__ import annotations
