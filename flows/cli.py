@@ -24,7 +24,21 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from flows import terminal
-from flows.commands import Json, Set, audit, data, erase, gate, holdout, ledger, prepare, registry, remedies, reproduce
+from flows.commands import (
+    Json,
+    Set,
+    audit,
+    curve,
+    data,
+    erase,
+    gate,
+    holdout,
+    ledger,
+    prepare,
+    registry,
+    remedies,
+    reproduce,
+)
 from flows.stages import ctrl_c
 from tenuto import __version__
 from tenuto import holdout as holdout_file
@@ -62,6 +76,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(remedies.app)
+app.add_typer(curve.app)
 app.add_typer(registry.app)
 app.add_typer(audit.app)
 app.add_typer(erase.app)
