@@ -157,14 +157,15 @@ def _run_flow(scratch: Rebuilt, output: Path, tell: Tell, lock: Mapping[str, str
             # Ctrl-C is passed on below, so that its servers are ended in order
             start_new_session=True,
         )
+        assert process.stderr is not None
         try:
-            assert process.stderr is not None
             for line in process.stderr:
                 if line.strip():
                     tell(line.strip())
             code = process.wait()
         finally:
             _end(process)
+            process.stderr.close()
     if code not in (0, 2):
         raise NotReproducibleError(f"The rebuilt run failed: {_message(output, code)}{_other_packages(lock)}")
 

@@ -130,7 +130,7 @@ def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.
     labels = sorted({*clips["label"], *model.labels})
     probabilities = metrics.aligned(said, model.labels, labels)
     truth = np.array([labels.index(label) for label in clips["label"]])
-    table = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in labels])
+    table = pd.DataFrame(probabilities, clips.index, [f"p_{label}" for label in labels])
     return pd.concat([clips[["clip_id"]], table], axis=1), _finite(metrics.overall(truth, probabilities))
 
 

@@ -110,7 +110,8 @@ def test_clips_that_were_left_out_for_a_champion_are_left_out_again(
     def fewer(self: reproduce.Training) -> pd.DataFrame:
         return answers(self)[::2] if self.version else answers(self)  # those on record
 
-    monkeypatch.setattr(flow, "_run_flow", as_before(retrained))
+    fetch = as_before(retrained, lambda checkpoint: dataset.fetch.fn(checkpoint.parents[2]) and None)
+    monkeypatch.setattr(flow, "_run_flow", fetch)
     monkeypatch.setattr(reproduce.Training, "answers", fewer)
     found = again(retrained)
     assert (found.clips, found.weight_difference) == (3, 0)
