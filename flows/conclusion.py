@@ -5,6 +5,7 @@ Separate from `flows.retrain`, which says in what order things happen; here is w
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tenuto.ledger import Grounds
 from tenuto.records import Outcome, RegisteredModel, Verdict
 from tenuto.report import ReportInputs
 
+log = logging.getLogger(__name__)
+
 
 def conclude(run: Run, verdict: Verdict) -> Outcome:
     """The outcome, after results and report have been logged and the MLflow run closed."""
@@ -29,7 +32,7 @@ def conclude(run: Run, verdict: Verdict) -> Outcome:
         page = reporting.report(report_inputs(run, verdict), job.workspace.reports / name)
     seconds = job.stage.seconds
     track.finish(job.tracking_uri, run.id, model=run.model, report=page, seconds=seconds)
-    audit.catch_up(job.tracking_uri, job.params.name, job.workspace.audit_index)
+    _index(job)
     job.workspace.forget_old_trainings()
     return Outcome(
         verdict=verdict.verdict,
@@ -44,6 +47,14 @@ def conclude(run: Run, verdict: Verdict) -> Outcome:
         report=page,
         seconds=seconds,
     )
+
+
+def _index(job: Job) -> None:
+    """Adds the run to the audit's index, which `tenuto audit` would do otherwise: no reason to fail a run."""
+    try:
+        audit.catch_up(job.tracking_uri, job.params.name, job.workspace.audit_index)
+    except Exception as error:
+        log.warning("the audit's index was not brought up to date: %s", error)
 
 
 def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outcome:
