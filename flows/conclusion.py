@@ -122,6 +122,7 @@ def grounds_of(run: Run, verdict: Verdict) -> Grounds:
         dataset_md5=run.lineage.dataset.md5,
         code_commit=run.lineage.code.commit,
         evidence=track.evidence(results_of(run, verdict)),
+        plain_reasons=tuple(f"{f.expectation} failed" for f in run.validation.stops) if run.validation else (),
     )
 
 

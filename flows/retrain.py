@@ -59,9 +59,18 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
         except BaseException as error:
             abandon(run, error)
             raise
-        if outcome.is_awaiting and outcome.model:
-            approval.ask(job.workspace, job.params, outcome.model.version)
+        if outcome.is_awaiting:
+            ask_person(job, outcome)
         return told(outcome)
+
+
+def ask_person(job: Job, outcome: Outcome) -> None:
+    """Starts the flow that waits for an answer on Prefect's page, where it is deployed."""
+    assert outcome.model is not None
+    try:
+        approval.ask(job.workspace, job.params, outcome.model.version)
+    except Exception as error:
+        log.warning("nobody was asked on Prefect's page (%s); `tenuto approve` or `tenuto refuse` decides", error)
 
 
 def abandon(run: Run, error: BaseException) -> None:
@@ -160,10 +169,11 @@ def decide_and_carry_out(run: Run, candidate: Checkpoint, baseline: Checkpoint) 
 
 
 def account(run: Run) -> Account:
-    """What is left of the test set before this decision."""
-    # of all models: whoever asked, the test set is worn
-    entries = ledger.read(run.job.workspace.ledger)
-    return wear.account(entries, run.job.policy.wear, run.job.holdout.generation)
+    """What is left of the test set before this decision, whichever model and host asked it before."""
+    job = run.job
+    own = registry.history(job.tracking_uri, job.params.name, job.workspace.ledger)
+    others = [entry for entry in ledger.read(job.workspace.ledger) if entry.model != job.params.name]
+    return wear.account([*own, *others], job.policy.wear, job.holdout.generation)
 
 
 def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:

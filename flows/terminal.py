@@ -225,21 +225,6 @@ def waiting(doing: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda what: status.update(f"waiting for {what}")
 
 
-def print_models(rows: list[dict[str, Any]], name: str) -> None:
-    """One line per registered version, newest first."""
-    if not rows:
-        out.print(f"no version of {escape(name)} is registered yet; [cyan]tenuto retrain[/] makes one", highlight=False)
-        return
-    table = Table("version", "aliases", "verdict", "macro-F1", "dataset", "commit", "made", title=escape(name))
-    table.title_justify = "left"
-    for row in rows:
-        aliases = " ".join(f"@{alias}" for alias in row["aliases"])
-        score = "" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
-        dataset, commit = (row["dataset"] or "")[:8], (row["git"] or "")[:8]
-        table.add_row(row["version"], aliases, row["verdict"], score, dataset, commit, row["created"])
-    out.print(table)
-
-
 def print_servers(running: Servers) -> None:
     """Where the pages are."""
     for server in (running.prefect, running.mlflow):
