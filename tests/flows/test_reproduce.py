@@ -258,6 +258,7 @@ def test_why_the_code_cannot_be_rebuilt(project: tuple[Workspace, reproduce.Trai
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.servers
 def test_the_real_flow_makes_the_same_weights_again(
     retrained: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
