@@ -85,6 +85,7 @@ def results_of(run: Run, verdict: Verdict) -> track.Results:
     return track.Results(
         verdict=verdict,
         clips_path=run.clips,
+        params=run.job.params if run.candidate else None,
         validation=run.validation,
         checkpoint=run.candidate,
         evaluation=run.evaluation,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
 from tenuto import lineage
+from tenuto.audit import copies
 from tenuto.records import Checkpoint, Evaluation, Record, ValidationReport, Verdict
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
@@ -37,6 +38,8 @@ class Results(Record):
 
     verdict: Verdict
     clips_path: Path | None = None
+    params: Params | None = None
+    """With them the stored clips table says how many augmented copies of each clip the run trained on."""
     validation: ValidationReport | None = None
     checkpoint: Checkpoint | None = None
     evaluation: Evaluation | None = None
@@ -60,7 +63,7 @@ def files(results: Results) -> dict[str, bytes]:
     found = {EVIDENCE[name]: _json(record) for name, record in records.items() if record is not None}
     found[EVIDENCE["verdict"]] = _json(results.verdict)
     if results.clips_path:
-        found[lineage.CLIPS] = _clips(results.clips_path)
+        found[lineage.CLIPS] = _clips(results.clips_path, results.params)
     if results.evaluation:
         found[EVIDENCE["probabilities"]] = results.evaluation.probabilities_path.read_bytes()
     if results.golden:
@@ -101,9 +104,11 @@ def _json(record: BaseModel) -> bytes:
     return record.model_dump_json(indent=2).encode()
 
 
-def _clips(path: Path) -> bytes:
-    buffer = io.BytesIO()
+def _clips(path: Path, params: Params | None) -> bytes:
     table = pd.read_parquet(path).drop(columns=_UNREAD, errors="ignore")
+    if params:
+        table = table.assign(copies=copies.copies(table, params.augment, params.seed))
+    buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 

@@ -8,7 +8,7 @@ import pytest
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-MODULES = ("dataset", "decide", "evaluate", "register", "report", "split", "track", "train", "validate")
+MODULES = ("dataset", "decide", "evaluate", "registry", "report", "split", "track", "train", "validate")
 
 
 def tasks_of(module: str) -> list[Task]:
