@@ -112,16 +112,21 @@ def plan(
     )
 
 
-def begin(workspace: Workspace, planned: Plan) -> Journal:
+def begin(workspace: Workspace, params: Params, planned: Plan) -> Journal:
     """The journal of the erasure, on disk. Raises SettingsError while settings name whom it erases."""
     if planned.mentions:
         lines = "\n".join(f"  {found.file}, line {found.line}: {found.text}" for found in planned.mentions)
         raise SettingsError(
             f"Nothing was erased. Settings that people own name the recordings; edit them first:\n{lines}"
         )
-    dataset.fetch.fn(workspace.root)
-    planned.journal.save(workspace.erasure_journal)
-    return planned.journal
+    version = dataset.fetch.fn(workspace.root)
+    journal = planned.journal
+    present = manifest.read(version.manifest_path)
+    # before anything is removed: where the others are can only be told while her recordings are there
+    after = _holdout_without(workspace, params, present, of(present, journal.who), journal.who)
+    journal = journal.model_copy(update={"holdout": after})
+    journal.save(workspace.erasure_journal)
+    return journal
 
 
 def finish(workspace: Workspace, params: Params, journal: Journal, on_step: OnStep = lambda step: None) -> Certificate:
@@ -165,9 +170,9 @@ def _tag(workspace: Workspace, params: Params, tracking_uri: str, journal: Journ
 
 
 def _remove(workspace: Workspace, params: Params, tracking_uri: str, journal: Journal) -> Journal:
+    if journal.holdout is not None:
+        holdout.write(journal.holdout, workspace.holdout)
     version, removed = dataset.remove(workspace.root, journal.who, push=params.data.upload)
-    if workspace.holdout.is_file():
-        holdout.write(_without(holdout.read(workspace.holdout), journal.who), workspace.holdout)
     after = {"dataset_md5_after": version.md5, "clips_left": version.clips} if version else {}
     return journal.after("dataset", (removed,), **after)
 
@@ -266,6 +271,17 @@ def _known(workspace: Workspace, params: Params, tables: list[pd.DataFrame], tra
     return known
 
 
+def _holdout_without(
+    workspace: Workspace, params: Params, present: pd.DataFrame, hers: pd.Series, who: Identities
+) -> holdout.Holdout | None:
+    """The holdout without her, under which nobody else moves; None when there is none and nothing to say in one."""
+    before = holdout.read(workspace.holdout)
+    if hers.any():
+        before = splits.without(present, params.split, before, hers.to_numpy(), who.families, forgets=True)
+    after = _without(before, who)
+    return after if workspace.holdout.is_file() or after != holdout.Holdout() else None
+
+
 def _without(before: holdout.Holdout, who: Identities) -> holdout.Holdout:
     """The holdout without her; families that were named by one of her clips go by their new names."""
     values = [value for name, value in who.groups if name in (before.group, *before.hold_out)]
@@ -281,12 +297,11 @@ def _short_labels(present: pd.DataFrame, hers: pd.Series) -> tuple[str, ...]:
 
 
 def _moved(workspace: Workspace, params: Params, present: pd.DataFrame, hers: pd.Series, who: Identities) -> int:
-    """How many other clips the division, made again without hers, puts into another split."""
+    """How many other clips go to another split: none, but where hers were all that one split had."""
     left = present[~hers].assign(family=lambda rows: rows["family"].replace(who.families))
-    test_set = holdout.read(workspace.holdout)
     try:
-        before = splits.assign(present, params.split, test_set)[~hers]["split"]
-        after = splits.assign(left, params.split, _without(test_set, who))["split"]
+        before = splits.assign(present, params.split, holdout.read(workspace.holdout))[~hers]["split"]
+        after = splits.assign(left, params.split, _holdout_without(workspace, params, present, hers, who))["split"]
     except TenutoError:
         return 0
     return int((before != after).sum())

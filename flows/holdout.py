@@ -16,6 +16,7 @@ from tenuto import holdout as holdouts
 from tenuto import ledger, manifest, policy, rotation, splits, wear
 from tenuto.errors import RegistryError
 from tenuto.holdout import Holdout, Rotation, Score, Units
+from tenuto.pins import Unit
 from tenuto.records import Account, Record
 from tenuto.settings import Params, digest
 from tenuto.validation import leakage
@@ -180,11 +181,11 @@ def _parts(last: Rotation) -> tuple[tuple[Units, str], ...]:
     return (last.test, "units to test on"), (last.golden, "new golden"), (last.released, "released to training")
 
 
-def _part(clips: pd.DataFrame, units: list[holdouts.Unit], split: str) -> Part:
+def _part(clips: pd.DataFrame, units: list[Unit], split: str) -> Part:
     own = clips["split"].eq(split).to_numpy()
     return Part(units=len({unit for unit, here in zip(units, own, strict=True) if here}), clips=int(own.sum()))
 
 
-def _released(drawn: Rotation, units: list[holdouts.Unit]) -> Part:
+def _released(drawn: Rotation, units: list[Unit]) -> Part:
     released = drawn.released.all
     return Part(units=len(released), clips=sum(unit in released for unit in units))

@@ -3,7 +3,8 @@
 Separate from `tenuto.splits`, which says what the division is asked for and what has to be set aside afterwards. What a
 batch brings is placed by looking at that batch and the ones before it only. Within a batch, new units come in the order
 of a hash of their name, and each goes to the split that lacks most of its labels (after the iterative stratification of
-Sechidis, Tsoumakas and Vlahavas, 2011). A rotation moves the units that it names, after the batch that it names.
+Sechidis, Tsoumakas and Vlahavas, 2011). A rotation moves the units that it names, after the batch that it names. Where
+recordings were taken out of the history, the units that `tenuto.pins` names are where they were then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from tenuto.holdout import Holdout, Rotation, Unit
+from tenuto.holdout import Holdout, Rotation
+from tenuto.pins import Unit, settings_digest
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import SplitSettings
 
@@ -40,6 +42,20 @@ class Division:
         self._counts = np.zeros((len(self._splits), len(label_names)))  # (splits, labels)
         self._home: dict[Unit, str] = {}
         self._divided: set[str] = set()
+        self.aside: frozenset[str] = frozenset()
+        """Ids of clips that stay aside though what they are near-duplicates of is gone."""
+        pins = holdout.pinned
+        if pins and pins.settings == settings_digest(settings, group):
+            groups = set(self._groups) - {None}
+            units: set[Unit] = {("family", name) for name in self._families} | {("group", name) for name in groups}
+            self._home = pins.homes(units)
+            self._divided = pins.divided_of(groups)
+            self.aside = frozenset(pins.aside_of(clips["clip_id"]))
+        elif pins:
+            logger.warning(
+                "The split settings are not those of the day when recordings were taken out of the dataset "
+                "(holdout.yaml, pinned): all clips are divided anew."
+            )
 
     def placed(self) -> tuple[list[str], list[Unit]]:
         """Each clip's split before anything is set aside ('test' for the settled ones), and its unit; in row order."""
@@ -58,6 +74,16 @@ class Division:
         return [
             "test" if named else self._home.get(unit, "test") for named, unit in zip(by_name, units, strict=True)
         ], units
+
+    @property
+    def homes(self) -> dict[Unit, str]:
+        """The split of every unit that was placed; those of a test set by name were not."""
+        return dict(self._home)
+
+    @property
+    def divided(self) -> frozenset[str]:
+        """Groups that were too few to be kept whole."""
+        return frozenset(self._divided)
 
     def _rotate(self, rotation: Rotation) -> None:
         """Moves the units that the rotation names, and counts anew what every split holds."""

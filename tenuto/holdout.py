@@ -3,8 +3,9 @@
 A test set wears out (`tenuto.wear`). A rotation replaces it with units that no model has heard, releases the old ones
 to training, and, the first time, freezes some fresh units as the golden set: never trained on, never decided on, only
 watched. The file lists all rotations, oldest first, because the division is replayed from the beginning
-(`tenuto.splits`): a clip moves by a rotation and by nothing else. The file is kept in git and written by
-`tenuto holdout rotate`; without one, the test set is that of generation '1'.
+(`tenuto.splits`): a clip moves by a rotation and by nothing else. When recordings were taken out of the dataset, the
+file also says where the others were (`tenuto.pins`). It is kept in git and written by `tenuto holdout rotate`,
+`tenuto erase` and `tenuto data remove`; without one, the test set is that of generation '1'.
 """
 
 from __future__ import annotations
@@ -14,20 +15,18 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 from ruamel.yaml import YAML
 
 from tenuto.errors import SettingsError
+from tenuto.pins import Pins, Unit
 from tenuto.settings import Section, SplitSettings, read_yaml, validated
 
-Unit = tuple[Literal["group", "family"], str]
-"""('group', 'ann') or ('family', clip_id): what is kept whole."""
-
 _HEADER = """\
-# Which clips are tested on (test), only watched (golden) or back in training (released), by rotation. Written by
-# `tenuto holdout rotate`; keep it in git. Editing it moves clips between training and test.
+# Which clips are tested on (test), only watched (golden) or back in training (released), by rotation; and where all
+# were (pinned, as hashes) when recordings were last taken out. Written by `tenuto holdout rotate`, `tenuto erase` and
+# `tenuto data remove`; keep it in git. Editing it moves clips between training and test.
 """
 
 
@@ -82,13 +81,14 @@ class Rotation(Section):
 
 
 class Holdout(Section):
-    """All rotations of a workspace's test set."""
+    """All rotations of a workspace's test set, and where clips were when others were taken out of the dataset."""
 
     group: str | None = Field(default=None, description="what the names in `groups` are: 'speaker'")
     hold_out: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="split.hold_out of params.yaml at the first rotation: it must stay so"
     )
     rotations: tuple[Rotation, ...] = ()
+    pinned: Pins | None = Field(default=None, description="where units were when recordings were last taken out")
 
     @property
     def generation(self) -> str:
@@ -103,6 +103,7 @@ class Holdout(Section):
     def without(self, *units: str) -> Holdout:
         """The holdout without these groups (by value) or families (by clip id), as an erasure needs it."""
         kept = {key: tuple(name for name in names if name not in units) for key, names in self.hold_out.items()}
+        pinned = self.pinned.without(units) if self.pinned else None
         rotations = tuple(
             rotation.model_copy(
                 update={part: getattr(rotation, part).without(units) for part in ("test", "golden", "released")}
@@ -110,7 +111,11 @@ class Holdout(Section):
             for rotation in self.rotations
         )
         return self.model_copy(
-            update={"hold_out": {key: names for key, names in kept.items() if names}, "rotations": rotations}
+            update={
+                "hold_out": {key: names for key, names in kept.items() if names},
+                "rotations": rotations,
+                "pinned": pinned,
+            }
         )
 
     def require_fit(self, group: str | None, settings: SplitSettings) -> None:

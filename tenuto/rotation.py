@@ -17,7 +17,8 @@ import pandas as pd
 
 from tenuto import evaluation, statistics
 from tenuto.errors import TrainingError
-from tenuto.holdout import Holdout, Rotation, Score, Unit, Units
+from tenuto.holdout import Holdout, Rotation, Score, Units
+from tenuto.pins import Unit
 from tenuto.records import Interval
 from tenuto.settings import EvaluateSettings
 from tenuto.statistics import MIN_UNITS
@@ -67,7 +68,7 @@ def draw(
 def rotated(holdout: Holdout, rotation: Rotation, group: str | None, named: Mapping[str, Sequence[str]]) -> Holdout:
     """The holdout after `rotation`; the first one keeps `named`, the `split.hold_out` of params.yaml."""
     known = holdout.hold_out if holdout.rotations else {key: tuple(values) for key, values in named.items()}
-    return Holdout(group=group, hold_out=known, rotations=(*holdout.rotations, rotation))
+    return holdout.model_copy(update={"group": group, "hold_out": known, "rotations": (*holdout.rotations, rotation)})
 
 
 def score(

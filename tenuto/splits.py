@@ -1,26 +1,30 @@
 """Which clips train, which choose the best epoch, and which decide: whole groups, stratified by label.
 
-The division is a pure function of the manifest, the settings and the rotations in `holdout.yaml`; nothing else is
-stored. It replays the history batch by batch, as `tenuto data add` made it (`tenuto.division`), so that no clip moves
-when more data is added; only a rotation of the test set moves clips. What is kept whole, a unit, is a group such as a
-speaker, or a family of near-duplicates when there are no groups.
+The division is a pure function of the manifest, the settings and `holdout.yaml`; nothing else is stored. It replays the
+history batch by batch, as `tenuto data add` made it (`tenuto.division`), so that no clip moves when more data is added,
+nor when some is taken out (`without`); only a rotation of the test set moves clips. What is kept whole, a unit, is a
+group such as a speaker, or a family of near-duplicates when there are no groups.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from tenuto.division import Division, listing, quoted
 from tenuto.errors import SettingsError, TrainingError
-from tenuto.holdout import Holdout, Unit
+from tenuto.holdout import Holdout
 from tenuto.manifest import group_names
+from tenuto.pins import Pins, Unit, settings_digest
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import SplitSettings
 
 AUTOMATIC_GROUPS = ("speaker", "recording", "site")
 """What `split.group: auto` looks for, in this order."""
 
+_NEAR_DUPLICATE = "near-duplicate of"
 _PRIORITY = {"golden": 0, "test": 1, "validation": 2, "train": 3}
 
 
@@ -42,21 +46,49 @@ def divided(
     """The clips as `assign` gives them, and what each is kept whole with, in row order; raises what `assign` does."""
     if manifest["label"].nunique() < 2:
         raise TrainingError(_too_few_classes(manifest))
-    holdout = holdout or Holdout()
-    clips = manifest.copy()
-    group = group_name(clips, settings)
-    holdout.require_fit(group, settings)
-    held_out = _held_out(clips, settings)
-    parted = _parted(clips, group, held_out)
-    clips["split"], kept_whole = Division(clips, group, held_out | parted, settings, holdout).placed()
-    clips["aside_reason"] = ""
-    if holdout.rotations:
-        held_out[:] = parted[:] = False
-    clips.loc[parted, "split"] = "aside"
-    clips.loc[parted, "aside_reason"] = f"the same {group} is heard in the test set that is held out by name"
-    _set_aside_near_duplicates(clips, held_out)
+    clips, kept_whole, _ = _placed(manifest, settings, holdout or Holdout())
     _require_every_split(clips)
     return clips, kept_whole
+
+
+def without(
+    manifest: pd.DataFrame,
+    settings: SplitSettings,
+    holdout: Holdout,
+    gone: np.ndarray,
+    families: Mapping[str, str],
+    *,
+    forgets: bool,
+) -> Holdout:
+    """The holdout under which no clip of `manifest` moves when those that are `gone`, shape (n,), bool, are taken out.
+
+    `families` gives families that are named by one of these clips their new names. A clip that was aside for one of
+    them stays aside, since a model that heard the one knows the other. With `forgets` nothing is kept of units that are
+    gone altogether; otherwise they find their split again when they come back. When a split is left without a clip,
+    nothing is pinned: something has to move. Raises what `assign` does for settings that do not fit the clips.
+    """
+    group = group_name(manifest, settings)
+    # at an erasure params.yaml has already lost her name, which holdout.yaml still has
+    then = settings.model_copy(update={"hold_out": holdout.hold_out}) if holdout.rotations else settings
+    clips, units, division = _placed(manifest, then, holdout)
+    there = then.model_copy(update={"hold_out": _still_there(then, clips[~gone])})
+    after = holdout.model_copy(update={"hold_out": there.hold_out} if holdout.rotations else {})
+    if set(clips["split"]) - set(clips.loc[~gone, "split"]) - {"golden", "aside"}:
+        return after.model_copy(update={"pinned": None})
+    homes = division.homes
+    kept = {unit for unit, is_gone in zip(units, gone, strict=True) if not is_gone}
+    renamed = {_renamed(unit, families): homes[unit] for unit in kept if unit in homes}
+    left = set(clips.loc[~gone, GROUP_PREFIX + group].dropna()) if group else set()
+    fits = holdout.pinned is not None and holdout.pinned.settings == settings_digest(then, group)
+    torn = clips["family"].isin(clips.loc[gone, "family"]) & clips["aside_reason"].str.startswith(_NEAR_DUPLICATE)
+    pins = Pins.of(
+        renamed if forgets else homes | renamed,
+        division.divided & left if forgets else division.divided,
+        clips.loc[torn & ~gone, "clip_id"],
+        settings=settings_digest(there, group),
+        before=holdout.pinned if fits else None,
+    )
+    return after.model_copy(update={"pinned": pins})
 
 
 def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
@@ -75,6 +107,43 @@ def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
             f"known groups: {quoted(known)}. Use one of them, 'auto' or null."
         )
     return settings.group
+
+
+def _placed(
+    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout
+) -> tuple[pd.DataFrame, list[Unit], Division]:
+    """The clips with the columns `split` and `aside_reason`, their units, and the division; there may be too few."""
+    clips = manifest.copy()
+    group = group_name(clips, settings)
+    holdout.require_fit(group, settings)
+    held_out = _held_out(clips, settings)
+    parted = _parted(clips, group, held_out)
+    division = Division(clips, group, held_out | parted, settings, holdout)
+    clips["split"], kept_whole = division.placed()
+    clips["aside_reason"] = ""
+    if holdout.rotations:
+        held_out[:] = parted[:] = False
+    clips.loc[parted, "split"] = "aside"
+    clips.loc[parted, "aside_reason"] = f"the same {group} is heard in the test set that is held out by name"
+    stays_aside = clips["clip_id"].isin(division.aside) & ~held_out
+    clips.loc[stays_aside, "split"] = "aside"
+    clips.loc[stays_aside, "aside_reason"] = f"{_NEAR_DUPLICATE} a clip of another split that was taken out"
+    _set_aside_near_duplicates(clips, held_out)
+    return clips, kept_whole, division
+
+
+def _renamed(unit: Unit, families: Mapping[str, str]) -> Unit:
+    kind, name = unit
+    return (kind, families.get(name, name)) if kind == "family" else unit
+
+
+def _still_there(settings: SplitSettings, clips: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The names of `hold_out` that clips still have; params.yaml has to lose the others."""
+    known = {
+        name: tuple(value for value in values if clips[GROUP_PREFIX + name].eq(value).any())
+        for name, values in settings.hold_out.items()
+    }
+    return {name: values for name, values in known.items() if values}
 
 
 def _held_out(clips: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
@@ -120,7 +189,7 @@ def _set_aside_near_duplicates(clips: pd.DataFrame, held_out: np.ndarray) -> Non
         keeper = family.sort_values(["held_out", "batch", "rank"], ascending=[False, True, True]).iloc[0]
         leaking = family.index[family["split"] != keeper["split"]]
         clips.loc[leaking, "split"] = "aside"
-        clips.loc[leaking, "aside_reason"] = f"near-duplicate of {keeper['clip_id']}, a {keeper['split']} clip"
+        clips.loc[leaking, "aside_reason"] = f"{_NEAR_DUPLICATE} {keeper['clip_id']}, a {keeper['split']} clip"
 
 
 def _require_every_split(clips: pd.DataFrame) -> None:

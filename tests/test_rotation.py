@@ -8,7 +8,8 @@ import pytest
 
 from tenuto import rotation
 from tenuto.errors import TrainingError
-from tenuto.holdout import Holdout, Rotation, Score, Unit, Units
+from tenuto.holdout import Holdout, Rotation, Score, Units
+from tenuto.pins import Unit
 from tenuto.settings import EvaluateSettings
 from tests.tones import ToneModel, write_clips
 

@@ -74,7 +74,7 @@ def erase(
         if dry_run:
             return
         _confirm(yes=yes)
-        journal = erasing.begin(workspace, planned)
+        journal = erasing.begin(workspace, params, planned)
         _finish(workspace, params, journal, planned, json=json)
 
 

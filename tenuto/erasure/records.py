@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from tenuto.erasure.files import write
 from tenuto.erasure.identities import Identities
 from tenuto.errors import WorkspaceError
+from tenuto.holdout import Holdout
 from tenuto.records import Record
 
 Role = Literal["trained", "chosen", "scored", "aside"]
@@ -83,6 +84,7 @@ class Journal(Record):
     who: Identities
     traces: tuple[Trace, ...]
     clean_pages: tuple[str, ...] = Field(description="names of the pages of runs that never held her")
+    holdout: Holdout | None = Field(default=None, description="what holdout.yaml becomes; None: there is none")
     dataset_md5_before: str | None
     dataset_md5_after: str | None = None
     clips_left: int = 0

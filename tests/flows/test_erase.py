@@ -202,7 +202,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next(
 
     monkeypatch.setitem(erase._STEPS, step, killed)
     with pytest.raises(KeyboardInterrupt):
-        erase.finish(workspace, params, erase.begin(workspace, planned))
+        erase.finish(workspace, params, erase.begin(workspace, params, planned))
     monkeypatch.setitem(erase._STEPS, step, take)
     journal = erase.begun(workspace)
     assert journal is not None
@@ -223,7 +223,7 @@ def test_everybody_can_be_erased(original: Path, tmp_path: Path, monkeypatch: py
     every = list(pd.read_parquet(workspace.manifest)["clip_id"])
     planned = erase.plan(workspace, params, [], every, actor="dpo")
     assert planned.short_labels == ("down", "flat", "up")
-    certificate = erase.finish(workspace, params, erase.begin(workspace, planned))
+    certificate = erase.finish(workspace, params, erase.begin(workspace, params, planned))
     assert (len(certificate.clips), certificate.clips_left) == (42, 0)
     assert dataset.fetch.fn(workspace.root).clips == 0
 
