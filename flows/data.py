@@ -1,4 +1,4 @@
-"""Adding recordings to the dataset: what `tenuto data add`, `check` and `starter` run.
+"""Recordings into the dataset and out of it: what `tenuto data add`, `remove`, `check` and `starter` run.
 
 These are plain functions and not Prefect flows: a person waits at the terminal, and starting an orchestration server
 would take longer than the work.
@@ -14,8 +14,10 @@ from flows import servers
 from flows.job import stops
 from tasks import dataset, registry, track, validate
 from tenuto import holdout, ingest, manifest, splits, starter
+from tenuto.erasure.records import require_finished
 from tenuto.errors import DatasetError
-from tenuto.records import AddResult, Quarantined, ValidationReport
+from tenuto.ingest import IngestResult
+from tenuto.records import AddResult, ValidationReport
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 
@@ -32,15 +34,16 @@ def add(
 ) -> AddResult:
     """What was added, after the recordings in `source` are in `data/` and `data.dvc` names the new dataset version."""
     with workspace.exclusive("data add"):
+        require_finished(workspace.erasure_journal)
         if workspace.data_dvc.is_file():
             dataset.fetch.fn(workspace.root)
         result = ingest.add(
             source, workspace.data, workspace.cache, params.data, pattern=pattern, on_progress=on_progress
         )
         if not workspace.manifest.is_file():
-            raise DatasetError(_nothing_usable(source, result.quarantined))
+            raise DatasetError(_nothing_usable(source, result))
         version = dataset.record.fn(workspace.root, push=params.data.upload)
-    return AddResult(added=result.added, unchanged=result.unchanged, quarantined=result.quarantined, md5=version.md5)
+    return _shown(result, version.md5)
 
 
 def check(
@@ -55,7 +58,7 @@ def check(
     result = ingest.check(
         source, workspace.data, workspace.cache, params.data, pattern=pattern, on_progress=on_progress
     )
-    return AddResult(added=result.added, unchanged=result.unchanged, quarantined=result.quarantined, md5="")
+    return _shown(result, md5="")
 
 
 def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationReport, tuple[str, ...]]:
@@ -86,6 +89,19 @@ def add_starter(workspace: Workspace, params: Params, *, on_progress: Progress |
         return add(workspace, params, table, on_progress=on_progress)
 
 
-def _nothing_usable(source: Path, quarantined: tuple[Quarantined, ...]) -> str:
-    first = "; ".join(f"{q.path}: {q.reason}, {q.detail}" for q in quarantined[:3])
-    return f"{source} holds {len(quarantined)} recordings and none of them can be used ({first}); nothing was added."
+def _shown(result: IngestResult, md5: str) -> AddResult:
+    return AddResult(
+        added=result.added,
+        unchanged=result.unchanged,
+        quarantined=result.quarantined,
+        md5=md5,
+        refused=result.refused,
+    )
+
+
+def _nothing_usable(source: Path, result: IngestResult) -> str:
+    refused = sum(result.refused.values())
+    why = [f"{q.path}: {q.reason}, {q.detail}" for q in result.quarantined[:3]]
+    why += [f"{refused} refused since consent was withdrawn, see erasures/"] if refused else []
+    count = len(result.quarantined) + refused
+    return f"{source} holds {count} recordings and none of them can be used ({'; '.join(why)}); nothing was added."

@@ -50,6 +50,7 @@ def add_result_json(result: AddResult) -> dict[str, Any]:
         "added": result.added,
         "unchanged": result.unchanged,
         "quarantined": [{"path": q.path, "reason": q.reason} for q in result.quarantined],
+        "refused": result.refused,
         "md5": result.md5,
     }
 
@@ -123,6 +124,9 @@ def print_add_result(result: AddResult, *, dry_run: bool = False) -> None:
     out.print(
         f"{verb} [bold]{result.added:,}[/] clips, {result.unchanged:,} unchanged, {len(result.quarantined):,} left out"
     )
+    for number, count in result.refused.items():
+        recordings = "1 recording" if count == 1 else f"{count:,} recordings"
+        out.print(f"{recordings} refused: consent was withdrawn (erasures/{number}.json)", highlight=False)
     if result.quarantined:
         out.print(_quarantine_table(result))
     if not dry_run:

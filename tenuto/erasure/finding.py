@@ -1,4 +1,4 @@
-"""Finds the recordings that an erasure is asked for, among all that a workspace ever knew."""
+"""Finds the recordings that an erasure or a removal is asked for, among all that are known."""
 
 from __future__ import annotations
 
@@ -57,9 +57,21 @@ def of_ids(known: pd.DataFrame, clips: Sequence[str]) -> Iterator[str]:
         if clip not in set(every):
             raise DatasetError(
                 f"--clip {clip}: no recording has this id{_meant(clip, every)}; wanted the 32 hex digits that "
-                "`tenuto audit` and the report show."
+                "the report and `tenuto audit` show."
             )
         yield clip
+
+
+def of_labels(known: pd.DataFrame, labels: Sequence[str]) -> Iterator[str]:
+    """The ids of the clips with these labels; raises DatasetError for a label that no clip has."""
+    every = sorted(set(known["label"]))
+    for label in labels:
+        if label not in every:
+            raise DatasetError(
+                f"--label {label}: no recording has this label{_meant(label, every)}; "
+                f"known labels: {', '.join(every) or 'none'}."
+            )
+        yield from known.loc[known["label"] == label, "clip_id"]
 
 
 def _meant(given: str, known: Sequence[str]) -> str:

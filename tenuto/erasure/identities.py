@@ -70,7 +70,7 @@ class Identities(Record):
             groups=tuple(sorted({*groups, *_only_on(known[gone], kept, columns)})),
             sources=tuple(sorted(set(known.loc[gone, "source"]) - set(kept["source"]))),
             ordinary=tuple(sorted(words)),
-            families=_renamed_families(known[gone], kept),
+            families=renamed_families(known[gone], kept),
         )
 
     @cached_property
@@ -121,7 +121,7 @@ def _only_on(gone: pd.DataFrame, kept: pd.DataFrame, columns: list[str]) -> Iter
             yield column.removeprefix(GROUP_PREFIX), str(value)
 
 
-def _renamed_families(gone: pd.DataFrame, kept: pd.DataFrame) -> dict[str, str]:
+def renamed_families(gone: pd.DataFrame, kept: pd.DataFrame) -> dict[str, str]:
     """A family is named by its oldest clip; when that one goes, by the oldest that stays."""
     headless = kept[kept["family"].isin(set(gone["clip_id"]))].sort_values(["batch", "clip_id"])
     return dict(headless.drop_duplicates("family")[["family", "clip_id"]].itertuples(index=False, name=None))
