@@ -17,10 +17,10 @@ from flows.data import add
 from flows.workspace import create
 from tasks import dataset, registry
 from tasks.erase import flow_runs
-from tenuto import ledger
+from tenuto import holdout, ledger, manifest, splits
 from tenuto.erasure.identities import Identities
 from tenuto.erasure.records import Journal
-from tenuto.settings import load_params
+from tenuto.settings import SplitSettings, load_params
 from tenuto.workspace import Workspace
 from tests.flows.shell import QUICK, Shell
 
@@ -39,28 +39,45 @@ def source(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["data", "retrained"])
+def is_retrained(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def root(shell: Shell, source: Path) -> Path:
-    """A workspace whose version 1 was trained on the speaker, with her name in parameters, reasons and pages."""
-    root = source.parent / "birds"
+def root(shell: Shell, source: Path, is_retrained: bool) -> Path:
+    """A workspace with a dataset, or one with a version 1, too, and her name in parameters, reasons and pages."""
+    root = source.parent / ("birds" if is_retrained else "eggs")
     shell.json(root.parent, "init", root.name)
     shell.json(root, "data", "add", str(source), *PATTERN)
     (root / "mlflow" / "promotion.yaml").write_text(POLICY)
-    shell.json(root, "retrain", *QUICK, "--set", f"split.hold_out.speaker=[ann, {SPEAKER}]", code=None)
+    if is_retrained:
+        shell.json(root, "retrain", *QUICK, "--set", f"split.hold_out.speaker=[ann, {SPEAKER}]", code=None)
     return root
+
+
+def divided(root: Path) -> pd.Series:
+    """The split of every clip by its id."""
+    table, kept = manifest.read(root / "data" / "manifest.parquet"), holdout.read(root / "holdout.yaml")
+    return splits.assign(table, SplitSettings(), kept).set_index("clip_id")["split"]
+
+
+@pytest.fixture(scope="module")
+def divided_before(root: Path) -> pd.Series:
+    return divided(root)
 
 
 @pytest.fixture(scope="module")
 def wanted(root: Path) -> dict[str, list[bytes]]:
     """All that must not be found afterwards."""
-    manifest = pd.read_parquet(root / "data" / "manifest.parquet")
-    hers = manifest[manifest["group_speaker"] == SPEAKER]
+    table = manifest.read(root / "data" / "manifest.parquet")
+    hers = table[table["group_speaker"] == SPEAKER]
     files = {row.clip_id: root / "data" / row.path for row in hers.itertuples()}
     return needles(files, {"ids": list(hers["clip_id"]), "files": list(hers["source"]), "name": [SPEAKER]})
 
 
 @pytest.fixture(scope="module")
-def erased(shell: Shell, root: Path, wanted: dict[str, list[bytes]]) -> dict[str, Any]:
+def erased(shell: Shell, root: Path, wanted: dict[str, list[bytes]], divided_before: pd.Series) -> dict[str, Any]:
     """What `erase --json` printed; the first attempt was ended in the middle."""
     with mock.patch("tasks.dataset.purge", side_effect=KeyboardInterrupt):
         shell.run(root, "erase", "--group", f"speaker={SPEAKER}", "--yes", "--reason", "a letter", "--actor", "dpo")
@@ -72,18 +89,19 @@ def erased(shell: Shell, root: Path, wanted: dict[str, list[bytes]]) -> dict[str
     return shell.json(root, "erase", "--yes")
 
 
-def test_the_search_finds_her_before(root: Path, wanted: dict[str, list[bytes]]) -> None:
+def test_the_search_finds_her_before(root: Path, wanted: dict[str, list[bytes]], is_retrained: bool) -> None:
     hits = search(root, wanted)[1]
     kinds = {"whole files", "pieces of files", "pieces of samples"}
     assert kinds <= set(hits["data/clips"])
     assert kinds <= set(hits[".dvc/cache/files"])
     assert kinds <= set(hits[".dvc/remote/files"])
     assert {"pieces of samples", "ids", "name"} <= {kind for counts in hits.values() for kind in counts}
-    for place in ("data/manifest.parquet", ".tenuto/reports", ".tenuto/mlartifacts", ".tenuto/mlflow.db"):
+    of_runs = (".tenuto/reports", ".tenuto/mlartifacts", ".tenuto/mlflow.db") if is_retrained else ()
+    for place in ("data/manifest.parquet", *of_runs):
         assert "name" in hits[place], place
 
 
-def test_a_dry_run_lists_what_would_change_and_changes_nothing(shell: Shell, root: Path) -> None:
+def test_a_dry_run_lists_what_would_change_and_changes_nothing(shell: Shell, root: Path, is_retrained: bool) -> None:
     def content() -> dict[str, bytes]:
         files = (path for path in root.rglob("*") if path.is_file() and ".git/" not in path.as_posix())
         return {str(path): path.read_bytes() for path in files if ".dvc/tmp" not in path.as_posix()}
@@ -95,9 +113,9 @@ def test_a_dry_run_lists_what_would_change_and_changes_nothing(shell: Shell, roo
     assert plan["labels"] == {"down": 2, "flat": 2, "up": 2}
     assert plan["groups"] == [f"speaker={SPEAKER}"]
     assert [version["places"] for version in plan["dataset_versions"]] == [["DVC cache", "DVC remote 'local'"]]
-    assert [run["clips"] for run in plan["runs"]] == [{"scored": 6}]
-    assert plan["files"]["reports"] == 1
-    assert (plan["settings"], plan["unread"]) == ([], {})
+    assert [run["clips"] for run in plan["runs"]] == ([{"scored": 6}] if is_retrained else [])
+    assert plan["files"].get("reports", 0) == is_retrained
+    assert (plan["moved"], plan["settings"], plan["unread"]) == (0, [], {})
 
 
 @pytest.mark.parametrize(
@@ -146,6 +164,14 @@ def test_nothing_of_hers_is_found_afterwards(
     assert erased["verified"]["files that still name her"] == 0
 
 
+def test_nobody_else_is_in_another_split_afterwards(
+    root: Path, divided_before: pd.Series, erased: dict[str, Any]
+) -> None:
+    after = divided(root)
+    assert len(after) == 36
+    assert (after == divided_before[after.index]).all()
+
+
 def test_the_certificate_names_nobody_and_says_what_was_not_reached(
     root: Path, erased: dict[str, Any], wanted: dict[str, list[bytes]]
 ) -> None:
@@ -165,6 +191,7 @@ def test_the_ledger_has_it_and_is_sound(shell: Shell, root: Path, erased: dict[s
 def test_her_recordings_do_not_come_back(shell: Shell, root: Path, source: Path, erased: dict[str, Any]) -> None:
     added = shell.json(root, "data", "add", str(source), *PATTERN)
     assert (added["added"], added["unchanged"], added["quarantined"]) == (0, 36, [])
+    assert added["refused"] == {"0001": 6}
     code, _, err = shell.run(root, "erase", "--group", f"speaker={SPEAKER}", "--yes")
     assert code == 1
     assert "was erased before (erasures/0001.json)" in err
@@ -213,6 +240,8 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next(
     assert search(workspace.root, hers, skip="erasures/")[1] == {}
     assert [entry.event for entry in ledger.read(workspace.ledger)] == ["erasure"]
     assert dataset.fetch.fn(workspace.root).md5 == certificate.dataset_md5_after
+    after = divided(workspace.root)
+    assert (after == divided(original)[after.index]).all()
 
 
 def test_everybody_can_be_erased(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
