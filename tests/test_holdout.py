@@ -8,6 +8,7 @@ import pytest
 from tenuto import holdout as holdouts
 from tenuto.errors import SettingsError
 from tenuto.holdout import Holdout, Rotation, Score, Units
+from tenuto.pins import Pins, Unit
 
 ONCE = Rotation(
     at=datetime(2026, 3, 2, 6, 30, tzinfo=UTC),
@@ -52,6 +53,17 @@ def test_an_erased_group_or_family_is_named_nowhere_any_more(tmp_path: Path):
     text = (tmp_path / "holdout.yaml").read_text()
     assert not {"ann", "cat", "c0ffee"} & set(text.replace(",", " ").replace("[", " ").replace("]", " ").split())
     assert bare.golden == AFTER.golden
+
+
+def test_what_is_pinned_is_written_and_an_erased_unit_is_pinned_no_more(tmp_path: Path):
+    homes: dict[Unit, str] = {("group", "ann"): "train", ("family", "c0ffee"): "test", ("group", "ben"): "test"}
+    found = Holdout(pinned=Pins.of(homes, (), (), settings="d", before=None))
+    holdouts.write(found, tmp_path / "holdout.yaml")
+    assert holdouts.read(tmp_path / "holdout.yaml") == found
+    bare = found.without("ann", "c0ffee").pinned
+    assert bare is not None
+    assert bare.homes(homes) == {("group", "ben"): "test"}
+    assert found.generation == "1"
 
 
 @pytest.mark.parametrize(

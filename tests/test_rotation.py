@@ -9,7 +9,7 @@ import pytest
 from tenuto import rotation
 from tenuto.errors import TrainingError
 from tenuto.holdout import Holdout, Rotation, Score, Units
-from tenuto.pins import Unit
+from tenuto.pins import Pins, Unit
 from tenuto.settings import EvaluateSettings
 from tests.tones import ToneModel, write_clips
 
@@ -117,6 +117,12 @@ def test_the_first_rotation_keeps_the_names_of_params_and_later_ones_keep_them_t
     second = rotation.rotated(first, first.rotations[0], "speaker", {"speaker": ("old",)})
     assert first.hold_out == second.hold_out == {"speaker": ("old",)}
     assert (first.generation, second.generation) == ("2", "3")
+
+
+def test_what_was_pinned_by_a_removal_stays_pinned():
+    pinned = Pins.of({("group", "ann"): "train"}, (), (), settings="d", before=None)
+    after = rotation.rotated(Holdout(pinned=pinned), drawn(table({"old": "test", **fresh(10)})), "speaker", {})
+    assert (after.pinned, after.generation, after.group) == (pinned, "2", "speaker")
 
 
 def scores(old: float, new: float, reach: float) -> dict[str, Score]:

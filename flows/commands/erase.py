@@ -147,8 +147,8 @@ def _print_plan(planned: Plan) -> None:
         out.print(f"  [yellow]unread[/]    {escape(place)}: {escape(why)}", highlight=False)
     if planned.moved:
         out.print(
-            f"  [yellow]splits[/]    {planned.moved} other clips go to another split; what the champion trained on is "
-            "set aside from its test",
+            f"  [yellow]splits[/]    {planned.moved} other clips go to another split, since one would be left empty; "
+            "what the champion trained on is set aside from its test",
             highlight=False,
         )
     if planned.short_labels:
