@@ -16,7 +16,8 @@ import pandas as pd
 
 from benchmarks.command import machine, tenuto
 from benchmarks.search import Found, needles, search
-from tenuto import audio
+from tenuto import audio, holdout, manifest, splits
+from tenuto.settings import SplitSettings
 from tests import chirps
 from tests.recordings import speechlike
 
@@ -39,12 +40,14 @@ def main() -> None:
         try:
             fill(root)
             wanted = of_speaker(root)
-            before = search(root, wanted)
+            before, divided_before = search(root, wanted), divided(root)
             _, seconds = tenuto(root, "erase", "--group", f"speaker={SPEAKER}", "--reason", "a letter", "--yes")
-            after = search(root, wanted, skip="erasures/")
+            after, divided_after = search(root, wanted, skip="erasures/"), divided(root)
         finally:
             tenuto(root, "down")
         show(before, after, seconds)
+        moved = int((divided_after != divided_before[divided_after.index]).sum())
+        print(f"{moved} of the other {len(divided_after)} clips in another split than before")
 
 
 def fill(root: Path) -> None:
@@ -81,11 +84,17 @@ def commit(root: Path) -> None:
 
 def of_speaker(root: Path) -> dict[str, list[bytes]]:
     """All that must not be found any more."""
-    manifest = pd.read_parquet(root / "data" / "manifest.parquet")
-    hers = manifest[manifest["group_speaker"] == SPEAKER]
+    table = manifest.read(root / "data" / "manifest.parquet")
+    hers = table[table["group_speaker"] == SPEAKER]
     recordings = {row.clip_id: root / "data" / row.path for row in hers.itertuples()}
     words = {"ids": list(hers["clip_id"]), "file names": list(hers["source"]), "name": [SPEAKER, SPEAKER.lower()]}
     return needles(recordings, words)
+
+
+def divided(root: Path) -> pd.Series:
+    """The split of every clip by its id."""
+    table = manifest.read(root / "data" / "manifest.parquet")
+    return splits.assign(table, SplitSettings(), holdout.read(root / "holdout.yaml")).set_index("clip_id")["split"]
 
 
 def show(before: Found, after: Found, seconds: float) -> None:
