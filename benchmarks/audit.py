@@ -30,9 +30,9 @@ from benchmarks.command import machine, tenuto
 from flows import audit as asking
 from flows import servers
 from tasks import audit as filling
-from tenuto import ledger
-from tenuto.audit.index import Index
 from tenuto.settings import load_params
+from tenuto.tracing import ledger
+from tenuto.tracing.audit.index import Index
 from tenuto.workspace import Workspace
 
 VERSIONS, CLIPS, SPEAKERS = 200, 100_000, 500

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.command import machine
-from tenuto import statistics
-from tenuto.statistics import Answers
+from tenuto.scoring import statistics
+from tenuto.scoring.statistics import Answers
 
 LABELS = ("a", "b", "c", "d")
 MODELS = ("candidate", "champion")

@@ -16,8 +16,10 @@ import pandas as pd
 
 from benchmarks.command import machine, tenuto
 from benchmarks.search import Found, needles, search
-from tenuto import audio, holdout, manifest, splits
+from tenuto.dataset import manifest
 from tenuto.settings import SplitSettings
+from tenuto.sound import audio
+from tenuto.splitting import holdout, splits
 from tests import chirps
 from tests.recordings import speechlike
 

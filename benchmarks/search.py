@@ -1,8 +1,8 @@
 """Looks for recordings and names in every file of a folder, in whatever they are wrapped.
 
-Written apart from `tenuto.erasure`, which it checks: it knows nothing of where Tenuto keeps things. Beside the bytes as
-they lie on disk (SQLite's free pages among them) it reads the cells of Parquet tables, the members of zip and gzip
-files, base64 in pages and JSON, and the objects of git, packed or loose.
+Written apart from `tenuto.tracing.erasure`, which it checks: it knows nothing of where Tenuto keeps things. Beside the
+bytes as they lie on disk (SQLite's free pages among them) it reads the cells of Parquet tables, the members of zip and
+gzip files, base64 in pages and JSON, and the objects of git, packed or loose.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ import numpy as np
 from benchmarks.command import machine
 from flows import servers
 from tasks import registry
-from tenuto import ledger
-from tenuto.ledger import Decision, Grounds
 from tenuto.records import Verdict
+from tenuto.tracing import ledger
+from tenuto.tracing.ledger import Decision, Grounds
 from tenuto.workspace import Workspace
 
 NAME = "bells"

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from benchmarks.command import machine
-from tenuto import ledger, statistics, wear
-from tenuto.policy import WearSettings
+from tenuto.deciding import wear
+from tenuto.deciding.policy import WearSettings
+from tenuto.scoring import statistics
+from tenuto.tracing import ledger
 
 Array = NDArray[Any]
 Rule = Callable[[Array], Array]
@@ -115,7 +117,7 @@ RULES: Mapping[str, Rule] = {
     "uncorrected 5 % test": lambda lead: p_values(lead) <= ALPHA,
     "Bonferroni, clusters ignored": lambda lead: clip_p_values(lead) <= ALPHA / WEEKS,
     "Bonferroni, cluster-robust": lambda lead: p_values(lead) <= ALPHA / WEEKS,
-    "the account (tenuto.wear)": lambda lead: by_account(p_values(lead)),
+    "the account (tenuto.deciding.wear)": lambda lead: by_account(p_values(lead)),
     "  nothing discarded (tau 1)": lambda lead: by_spending(p_values(lead), 1.0),
     "  more discarded (tau 0.5)": lambda lead: by_spending(p_values(lead), 0.5),
     "e-values, symmetric leads": lambda lead: e_values(lead) >= WEEKS / ALPHA,

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from flows import deploy, registry, servers
 from tenuto.errors import RegistryError
-from tenuto.ledger import Entry
 from tenuto.settings import Params, load_params
+from tenuto.tracing.ledger import Entry
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenuto import ledger, served
-from tenuto.audit import answers, page, places, tabular
-from tenuto.audit.answers import DatasetHolding, Erased, ErasedTrace, HeardAudit, ModelAudit
-from tenuto.audit.documents import VersionDocument
-from tenuto.audit.index import Index
-from tenuto.erasure import refusals
 from tenuto.errors import ClipError, RegistryError
-from tenuto.ledger import Entry
 from tenuto.settings import Params
+from tenuto.tracing import ledger, served
+from tenuto.tracing.audit import answers, page, places, tabular
+from tenuto.tracing.audit.answers import DatasetHolding, Erased, ErasedTrace, HeardAudit, ModelAudit
+from tenuto.tracing.audit.documents import VersionDocument
+from tenuto.tracing.audit.index import Index
+from tenuto.tracing.erasure import refusals
+from tenuto.tracing.ledger import Entry
 from tenuto.workspace import Workspace
 
 _MODEL = re.compile(r"(?P<name>[^@/]*)(?:@(?P<alias>[^@/]+)|/(?P<version>[^@/]+))?")
@@ -233,7 +233,7 @@ def _named_clips(audit: Audit, asked: str) -> tuple[set[str], str | None]:
 
 
 def _identity(path: Path) -> str:
-    from tenuto import audio, facts
+    from tenuto.sound import audio, facts
 
     try:
         return facts.clip_id(audio.decode(path))

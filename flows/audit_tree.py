@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows.terminal import STYLES, out
-from tenuto.audit.answers import HeardAudit, LabelShare, ModelAudit, RunHolding, VersionHolding
-from tenuto.audit.documents import RunDocument
 from tenuto.reporting.formats import counted
+from tenuto.tracing.audit.answers import HeardAudit, LabelShare, ModelAudit, RunHolding, VersionHolding
+from tenuto.tracing.audit.documents import RunDocument
 
 _PHRASES = {
     "train": "trained on",

@@ -41,10 +41,10 @@ from flows.commands import (
 )
 from flows.stages import ctrl_c
 from tenuto import __version__
-from tenuto import holdout as holdout_file
+from tenuto.deciding.policy import load_policy
 from tenuto.errors import DatasetError, ServerError, TenutoError
-from tenuto.policy import load_policy
 from tenuto.records import Outcome
+from tenuto.splitting import holdout as holdout_file
 from tenuto.workspace import Workspace
 
 
@@ -215,7 +215,7 @@ def deploy(
 
 def _require_ready(workspace: Workspace) -> None:
     """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
-    from tenuto.card import check_template
+    from tenuto.reporting.card import check_template
     from tenuto.validation import load_expectations
 
     load_policy(workspace.promotion)

@@ -14,11 +14,12 @@ from prefect import runtime
 from flows.job import Job, Run
 from tasks import audit, registry, track
 from tasks import report as reporting
-from tenuto import card, lineage
-from tenuto.card import CardInputs
-from tenuto.ledger import Grounds
 from tenuto.records import Outcome, RegisteredModel, Verdict
-from tenuto.report import ReportInputs
+from tenuto.reporting import card
+from tenuto.reporting.card import CardInputs
+from tenuto.reporting.report import ReportInputs
+from tenuto.tracing import lineage
+from tenuto.tracing.ledger import Grounds
 
 log = logging.getLogger(__name__)
 

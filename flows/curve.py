@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks import dataset
-from tenuto import curve, holdout, manifest, splits
+from tenuto.dataset import manifest
+from tenuto.learning import curve
 from tenuto.reporting import curves
 from tenuto.settings import Params
+from tenuto.splitting import holdout, splits
 from tenuto.workspace import Workspace
 
 

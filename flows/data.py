@@ -13,12 +13,13 @@ from pathlib import Path
 from flows import servers
 from flows.job import stops
 from tasks import dataset, registry, track, validate
-from tenuto import holdout, ingest, manifest, splits, starter
-from tenuto.erasure.records import require_finished
+from tenuto.dataset import ingest, manifest, starter
+from tenuto.dataset.ingest import IngestResult
 from tenuto.errors import DatasetError
-from tenuto.ingest import IngestResult
 from tenuto.records import AddResult, ValidationReport
 from tenuto.settings import Params
+from tenuto.splitting import holdout, splits
+from tenuto.tracing.erasure.records import require_finished
 from tenuto.workspace import Workspace
 
 Progress = Callable[[int, int], None]

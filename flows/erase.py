@@ -16,16 +16,18 @@ from pydantic import Field
 
 from flows import servers
 from tasks import dataset, erase, registry
-from tenuto import holdout, ledger, manifest, splits
-from tenuto.erasure import finding, refusals, traces
-from tenuto.erasure.dataset import of
-from tenuto.erasure.files import write
-from tenuto.erasure.identities import Identities
-from tenuto.erasure.records import Certificate, Journal, Purged, Trace, next_number, unfinished
-from tenuto.erasure.traces import Mention
+from tenuto.dataset import manifest
 from tenuto.errors import DatasetError, SettingsError, TenutoError
 from tenuto.records import Record
 from tenuto.settings import Params, read_yaml
+from tenuto.splitting import holdout, splits
+from tenuto.tracing import ledger
+from tenuto.tracing.erasure import finding, refusals, traces
+from tenuto.tracing.erasure.dataset import of
+from tenuto.tracing.erasure.files import write
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.erasure.records import Certificate, Journal, Purged, Trace, next_number, unfinished
+from tenuto.tracing.erasure.traces import Mention
 from tenuto.workspace import Workspace
 
 OUT_OF_REACH = {

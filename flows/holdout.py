@@ -12,13 +12,16 @@ from flows import registry as reigns
 from flows import servers
 from tasks import dataset, registry
 from tasks import holdout as heard_by
-from tenuto import holdout as holdouts
-from tenuto import ledger, manifest, policy, rotation, splits, wear
+from tenuto.dataset import manifest
+from tenuto.deciding import policy, wear
 from tenuto.errors import RegistryError
-from tenuto.holdout import Holdout, Rotation, Score, Units
-from tenuto.pins import Unit
 from tenuto.records import Account, Record
 from tenuto.settings import Params, digest
+from tenuto.splitting import holdout as holdouts
+from tenuto.splitting import rotation, splits
+from tenuto.splitting.holdout import Holdout, Rotation, Score, Units
+from tenuto.splitting.pins import Unit
+from tenuto.tracing import ledger
 from tenuto.validation import leakage
 from tenuto.workspace import Workspace
 

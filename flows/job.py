@@ -18,10 +18,8 @@ from prefect import runtime
 from flows import servers
 from flows.stages import Stages
 from tasks import registry
-from tenuto import card, checkpoint, holdout, lineage
-from tenuto.holdout import Holdout
-from tenuto.ledger import Entry
-from tenuto.policy import Policy, load_policy
+from tenuto.deciding.policy import Policy, load_policy
+from tenuto.learning import checkpoint
 from tenuto.records import (
     Checkpoint,
     DatasetVersion,
@@ -31,7 +29,12 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
+from tenuto.reporting import card
 from tenuto.settings import Params, digest, load_params, read_yaml
+from tenuto.splitting import holdout
+from tenuto.splitting.holdout import Holdout
+from tenuto.tracing import lineage
+from tenuto.tracing.ledger import Entry
 from tenuto.validation import load_expectations
 from tenuto.workspace import Workspace
 

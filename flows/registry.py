@@ -15,12 +15,12 @@ from typing import Any
 from flows import servers
 from tasks import registry
 from tasks.registry import Verification
-from tenuto import history
 from tenuto.errors import RegistryError
-from tenuto.history import Reign
-from tenuto.ledger import Entry
 from tenuto.records import Record
 from tenuto.settings import Params
+from tenuto.tracing import history
+from tenuto.tracing.history import Reign
+from tenuto.tracing.ledger import Entry
 from tenuto.workspace import Workspace
 
 

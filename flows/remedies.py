@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tasks import dataset
-from tenuto import holdout, manifest, remedies, splits
+from tenuto.dataset import manifest
+from tenuto.learning import remedies
 from tenuto.settings import Params
+from tenuto.splitting import holdout, splits
 from tenuto.workspace import Workspace
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 from pydantic import Field
 
 from tasks import dataset
-from tenuto import holdout, manifest, splits
-from tenuto.erasure import finding, refusals
-from tenuto.erasure.identities import Identities, renamed_families
+from tenuto.dataset import manifest
 from tenuto.errors import TenutoError
-from tenuto.holdout import Holdout
 from tenuto.records import Record
 from tenuto.settings import Params
+from tenuto.splitting import holdout, splits
+from tenuto.splitting.holdout import Holdout
+from tenuto.tracing.erasure import finding, refusals
+from tenuto.tracing.erasure.identities import Identities, renamed_families
 from tenuto.workspace import Workspace
 
 

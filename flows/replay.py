@@ -15,11 +15,13 @@ from pydantic import Field
 
 from flows import servers
 from tasks import replay as stored
-from tenuto import acoustics, gate, ledger, wear
+from tenuto.deciding import gate, wear
+from tenuto.deciding.policy import Policy, load_policy
 from tenuto.errors import TenutoError
-from tenuto.policy import Policy, load_policy
 from tenuto.records import SLICE_PREFIX, Account, Record, RuleOutcome, Verdict, VerdictName
+from tenuto.scoring import acoustics
 from tenuto.settings import Params, digest
+from tenuto.tracing import ledger
 from tenuto.workspace import Workspace
 
 FIRST_TEST_SET = "1"

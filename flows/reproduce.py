@@ -23,11 +23,11 @@ from ruamel.yaml import YAML
 from flows import servers
 from tasks import reproduce as records
 from tasks.reproduce import Training
-from tenuto import lineage, reproduction, worktree
 from tenuto.errors import WorkspaceError
 from tenuto.records import CodeVersion
-from tenuto.reproduction import Comparison, Made, NotReproducibleError
 from tenuto.settings import Params, read_yaml
+from tenuto.tracing import lineage, reproduction, worktree
+from tenuto.tracing.reproduction import Comparison, Made, NotReproducibleError
 from tenuto.workspace import Workspace
 
 Tell = Callable[[str], None]

@@ -15,9 +15,12 @@ from flows import approval, deploy
 from flows.conclusion import candidate_of, conclude, grounds_of, unchanged, write_card
 from flows.job import Job, Run, describe
 from tasks import dataset, decide, evaluate, registry, split, track, train, validate
-from tenuto import ledger, manifest, splits, wear
+from tenuto.dataset import manifest
+from tenuto.deciding import wear
 from tenuto.errors import TrainingError
 from tenuto.records import Account, Checkpoint, Evaluation, Outcome, ValidationReport, Verdict
+from tenuto.splitting import splits
+from tenuto.tracing import ledger
 from tenuto.validation import leakage
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tenuto import lineage
-from tenuto.audit import copies
-from tenuto.audit.documents import Met, RunDocument, VersionDocument
-from tenuto.audit.index import Index, group_text
-from tenuto.audit.listings import ClipUse
 from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
+from tenuto.tracing import lineage
+from tenuto.tracing.audit import copies
+from tenuto.tracing.audit.documents import Met, RunDocument, VersionDocument
+from tenuto.tracing.audit.index import Index, group_text
+from tenuto.tracing.audit.listings import ClipUse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

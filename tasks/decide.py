@@ -6,7 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tenuto import gate
+from tenuto.deciding import gate
 from tenuto.records import Account, Evaluation, RuleResult, Verdict
 from tenuto.reporting import oversight
 

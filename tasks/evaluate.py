@@ -38,7 +38,7 @@ def evaluate(
     """
     import pandas as pd
 
-    from tenuto import evaluation
+    from tenuto.scoring import evaluation
 
     table = pd.read_parquet(clips)
     heard, trained = table[table["split"] == split], table[table["split"] == "train"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenuto.errors import RegistryError
-from tenuto.lineage import CLIPS
 from tenuto.records import Record
+from tenuto.tracing.lineage import CLIPS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -20,7 +20,7 @@ class AudioClassifier(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the checkpoint that the version was registered with."""
-        from tenuto.predictor import Predictor
+        from tenuto.learning.predictor import Predictor
 
         self._predictor = Predictor.load(Path(context.artifacts["checkpoint"]))
 
@@ -31,7 +31,7 @@ class AudioClassifier(PythonModel):
 
         Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1].
         """
-        from tenuto import audio
+        from tenuto.sound import audio
 
         predictor = self._predictor
         recordings = [audio.decode_bytes(bytes(encoded)) for encoded in model_input["audio"]]

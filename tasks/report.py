@@ -8,7 +8,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tenuto import report as pages
+from tenuto.reporting import report as pages
 
 
 @task(name="report", task_run_name="report-{inputs.verdict.verdict}", cache_policy=NO_CACHE, persist_result=False)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto import checkpoint, lineage
 from tenuto.errors import RegistryError
-from tenuto.lineage import Lineage
+from tenuto.learning import checkpoint
 from tenuto.records import Record
-from tenuto.reproduction import Comparison, Made, NotReproducibleError
 from tenuto.settings import digest, read_yaml
+from tenuto.tracing import lineage
+from tenuto.tracing.lineage import Lineage
+from tenuto.tracing.reproduction import Comparison, Made, NotReproducibleError
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.
     import numpy as np
     import torch
 
-    from tenuto import evaluation, metrics
-    from tenuto.predictor import Predictor
+    from tenuto.learning.predictor import Predictor
+    from tenuto.scoring import evaluation, metrics
 
     torch.set_num_threads(int(training.made.params["threads"]))
     paths = pd.read_parquet(training.clips).set_index("clip_id")["path"]

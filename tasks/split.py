@@ -9,10 +9,11 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tenuto import manifest, splits
-from tenuto.holdout import Holdout
+from tenuto.dataset import manifest
 from tenuto.records import DatasetVersion
 from tenuto.settings import SplitSettings
+from tenuto.splitting import splits
+from tenuto.splitting.holdout import Holdout
 
 
 @task(name="split", task_run_name="split-{dataset.clips}-clips", cache_policy=NO_CACHE, persist_result=False)

@@ -19,7 +19,7 @@ def train_candidate(clips: Path, data: Path, params: Params, cache: Path, output
     """The pre-trained backbone, probed and fine-tuned; a finished checkpoint at `output` is reused."""
     import pandas as pd
 
-    from tenuto import finetune
+    from tenuto.learning import finetune
 
     return finetune.train_candidate(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
 
@@ -34,7 +34,7 @@ def train_baseline(clips: Path, data: Path, params: Params, cache: Path, output:
     """The same architecture from random weights with the same budget."""
     import pandas as pd
 
-    from tenuto import finetune
+    from tenuto.learning import finetune
 
     return finetune.train_baseline(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
 
@@ -44,7 +44,7 @@ def compare_fill(clips: Path, data: Path, params: Params, cache: Path) -> FillCo
     """Recall of rare classes and groups with and without augmentation fill, by linear probes."""
     import pandas as pd
 
-    from tenuto import finetune
+    from tenuto.learning import finetune
 
     return finetune.compare_fill(pd.read_parquet(clips), data, params, cache)
 

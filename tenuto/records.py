@@ -20,7 +20,8 @@ RuleOutcome = Literal["pass", "fail", "inconclusive", "insufficient n", "not eva
 GROUP_PREFIX = "group_"
 """Manifest columns of this prefix are groups: `group_speaker`, `group_accent` ..."""
 SLICE_PREFIX = "slice_"
-"""Columns of the table of answers with this prefix are acoustic bands (`tenuto.acoustics`): `slice_noise` ..."""
+"""Columns of the table of answers with this prefix are acoustic bands (`tenuto.scoring.acoustics`): `slice_noise`
+..."""
 
 
 class Record(BaseModel):
@@ -186,7 +187,7 @@ class RuleResult(Record):
 
 
 class Account(Record):
-    """What is left of one test set for showing that a candidate beats the champion (`tenuto.wear`)."""
+    """What is left of one test set for showing that a candidate beats the champion (`tenuto.deciding.wear`)."""
 
     holdout: str = Field(description="which test set: the generation in holdout.yaml, '1' before any rotation")
     alpha: float = Field(description="the chance of any false promotion that the test set's whole life may take")

@@ -1,7 +1,7 @@
 """Every choice of a run, typed: `params.yaml` and `--set key=value`.
 
 Unknown keys, wrong types and impossible values are errors that name the key, the value and what is allowed, raised
-before anything runs. The promotion policy lives in `tenuto.policy`, the expectations in `tenuto.validation`.
+before anything runs. The promotion policy lives in `tenuto.deciding.policy`, the expectations in `tenuto.validation`.
 """
 
 from __future__ import annotations

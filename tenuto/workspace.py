@@ -105,7 +105,7 @@ class Workspace:
 
     @property
     def ledger(self) -> Path:
-        """Every decision, one JSON line each, beside the registry (`tenuto.ledger`)."""
+        """Every decision, one JSON line each, beside the registry (`tenuto.tracing.ledger`)."""
         return self.state / "ledger.jsonl"
 
     @property
@@ -115,7 +115,7 @@ class Workspace:
 
     @property
     def served(self) -> Path:
-        """SQLite: which version answered which request (`tenuto.served`)."""
+        """SQLite: which version answered which request (`tenuto.tracing.served`)."""
         return self.state / "served.sqlite"
 
     @property

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tenuto import evaluation
 from tenuto.records import Evaluation
+from tenuto.scoring import evaluation
 
 
 def clips_table(n: int, labels: int = 10, **groups: int) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto import audio
 from tenuto.settings import Params
+from tenuto.sound import audio
 
 RATE_HZ = 16_000
 SLOPES = {"down": -900.0, "flat": 0.0, "up": 900.0}

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tenuto import backbones, imbalance
-from tenuto.batches import Material
-from tenuto.preprocessing import Preprocessing
+from tenuto.learning import backbones, imbalance
+from tenuto.learning.batches import Material
+from tenuto.learning.preprocessing import Preprocessing
 from tenuto.settings import FinetuneSettings, ImbalanceSettings
 from tests.chirps import write_clips
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tenuto.audio import Wave
+from tenuto.sound.audio import Wave
 
 RATE_HZ = 16_000
 

@@ -92,7 +92,7 @@ def _is_table(output: Path | None) -> bool:
 
 def _print(found: Any, aliases_from: str, rows: list[dict[str, Any]], written: list[str]) -> None:
     from flows import audit_tree
-    from tenuto.audit.answers import ModelAudit
+    from tenuto.tracing.audit.answers import ModelAudit
 
     if isinstance(found, ModelAudit):
         audit_tree.print_model(found, aliases_from)

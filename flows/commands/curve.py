@@ -12,7 +12,7 @@ from flows import terminal
 from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
-    from tenuto.curve import Band, Curve
+    from tenuto.learning.curve import Band, Curve
 
 app = typer.Typer()
 

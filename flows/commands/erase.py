@@ -15,8 +15,8 @@ from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
     from flows.erase import Plan
-    from tenuto.erasure.records import Certificate
     from tenuto.settings import Params
+    from tenuto.tracing.erasure.records import Certificate
     from tenuto.workspace import Workspace
 
 app = typer.Typer()

@@ -29,8 +29,8 @@ def gate_check(policy: PolicyFile = None, json: Json = False) -> None:
 
     Example: `tenuto gate check --policy stricter.yaml`
     """
-    from tenuto import meaning
-    from tenuto.policy import load_policy
+    from tenuto.deciding import meaning
+    from tenuto.deciding.policy import load_policy
     from tenuto.settings import digest
 
     file = policy or Workspace.find().promotion

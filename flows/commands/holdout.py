@@ -14,7 +14,7 @@ from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
     from flows.holdout import Part, Rotated, Status
-    from tenuto.holdout import Score
+    from tenuto.splitting.holdout import Score
 
 app = typer.Typer(no_args_is_help=True, help="The test set: what is left of it, and a fresh one.")
 

@@ -12,7 +12,7 @@ from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
     from tasks.registry import Verification
-    from tenuto.ledger import Entry
+    from tenuto.tracing.ledger import Entry
 
 app = typer.Typer(no_args_is_help=True, help="The record of decisions: show it, verify it, restore it.")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flows.registry import Past, Reigning
-    from tenuto.ledger import Entry
+    from tenuto.tracing.ledger import Entry
 
 app = typer.Typer()
 

@@ -12,8 +12,8 @@ from flows import terminal
 from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
+    from tenuto.learning.remedies import Comparison, Trial
     from tenuto.records import Interval
-    from tenuto.remedies import Comparison, Trial
 
 app = typer.Typer()
 

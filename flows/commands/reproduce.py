@@ -14,7 +14,7 @@ from flows import terminal
 from flows.commands import Json, prepare
 
 if TYPE_CHECKING:
-    from tenuto.reproduction import Comparison, Input
+    from tenuto.tracing.reproduction import Comparison, Input
 
 app = typer.Typer()
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks.dataset import versions
-from tenuto import manifest
-from tenuto.erasure import dataset
-from tenuto.erasure.identities import Identities
-from tenuto.erasure.records import Purged
-from tenuto.erasure.scrub import table as table_without
+from tenuto.dataset import manifest
 from tenuto.errors import DatasetError
 from tenuto.records import DatasetVersion, Record
+from tenuto.tracing.erasure import dataset
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.erasure.records import Purged
+from tenuto.tracing.erasure.scrub import table as table_without
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:

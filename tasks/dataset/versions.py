@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tenuto import manifest
-from tenuto.erasure.records import require_finished
+from tenuto.dataset import manifest
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.records import DatasetVersion
+from tenuto.tracing.erasure.records import require_finished
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Somebody's name in the records of a Prefect server outside the workspace, and the retrain asked for afterwards.
 
-The database of the workspace's own server is a file (`tenuto.erasure.databases`); of another one only the interface is
-there. It deletes artifacts one by one, and logs with their flow run.
+The database of the workspace's own server is a file (`tenuto.tracing.erasure.databases`); of another one only the
+interface is there. It deletes artifacts one by one, and logs with their flow run.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tenuto.erasure.identities import Identities
-from tenuto.erasure.records import Purged
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.erasure.records import Purged
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tenuto import lineage
-from tenuto.erasure import dataset
-from tenuto.erasure.identities import Identities
-from tenuto.erasure.records import ROLES, Purged, Role, Trace
-from tenuto.erasure.scrub import scrubbed
-from tenuto.erasure.traces import NOTICE
+from tenuto.tracing import lineage
+from tenuto.tracing.erasure import dataset
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.erasure.records import ROLES, Purged, Role, Trace
+from tenuto.tracing.erasure.scrub import scrubbed
+from tenuto.tracing.erasure.traces import NOTICE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,9 +12,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.registry import pending, store
-from tenuto import lineage
 from tenuto.errors import TenutoError
 from tenuto.records import Record
+from tenuto.tracing import lineage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tasks.registry import store
-from tenuto.ledger import Decision, Grounds, Use
 from tenuto.records import Checkpoint, Record, Verdict
+from tenuto.tracing.ledger import Decision, Grounds, Use
 
 ACTOR = "retrain"
 _NOT_JUDGED = "the run ended before any rule was judged; its MLflow run says why"

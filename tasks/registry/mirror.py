@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tasks.registry import store
-from tenuto import ledger
-from tenuto.ledger import BEGINNING, Decision, Entry
+from tenuto.tracing import ledger
+from tenuto.tracing.ledger import BEGINNING, Decision, Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.registry import packaging, pending, store
 from tasks.registry.turns import Turn, turn
 from tenuto.errors import RegistryError
-from tenuto.ledger import Decision, Entry, Event
+from tenuto.tracing.ledger import Decision, Entry, Event
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -66,7 +66,7 @@ def _example() -> bytes:
     """Half a second of a quiet 440 Hz tone as wav: an example must be nobody's voice."""
     import numpy as np
 
-    from tenuto import audio
+    from tenuto.sound import audio
 
     seconds = np.arange(8000) / 16000
     return audio.encode_wav((0.1 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32), 16000)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.registry import mirror, pending, store
 from tasks.registry.turns import turn
-from tenuto import ledger as ledgers
-from tenuto import tampering
 from tenuto.errors import LedgerError
-from tenuto.ledger import Entry
 from tenuto.records import Record
-from tenuto.tampering import Breach
+from tenuto.tracing import ledger as ledgers
+from tenuto.tracing import tampering
+from tenuto.tracing.ledger import Entry
+from tenuto.tracing.tampering import Breach
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -12,8 +12,8 @@ from tasks.registry import mirror, packaging, pending, store
 from tasks.registry.decisions import Candidate, decision
 from tasks.registry.turns import turn
 from tenuto.errors import TenutoError
-from tenuto.ledger import Entry, Grounds
 from tenuto.records import Checkpoint, Record, RegisteredModel, Verdict
+from tenuto.tracing.ledger import Entry, Grounds
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -24,11 +24,11 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from tasks.registry import mirror, store
-from tenuto import ledger
 from tenuto.errors import RegistryError
-from tenuto.ledger import Decision, Entry
 from tenuto.processes import Process, is_abandoned, this_process
 from tenuto.records import Record
+from tenuto.tracing import ledger
+from tenuto.tracing.ledger import Decision, Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

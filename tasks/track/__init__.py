@@ -21,10 +21,10 @@ from prefect.cache_policies import NO_CACHE
 from tasks.track import artifacts, figures, store
 from tasks.track.artifacts import Results, evidence
 from tasks.track.last import REPORT, LastRun, last_run, last_trained_clips
-from tenuto.lineage import Lineage
 from tenuto.processes import this_process
 from tenuto.records import DatasetVersion, RegisteredModel
 from tenuto.settings import Params
+from tenuto.tracing.lineage import Lineage
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:

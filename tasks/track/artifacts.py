@@ -11,10 +11,10 @@ import pandas as pd
 from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
-from tenuto import lineage
-from tenuto.audit import copies
 from tenuto.records import Checkpoint, Evaluation, Record, ValidationReport, Verdict
 from tenuto.settings import Params
+from tenuto.tracing import lineage
+from tenuto.tracing.audit import copies
 from tenuto.workspace import Workspace
 
 EVIDENCE = {

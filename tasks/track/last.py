@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tasks.track.figures import overall
 from tasks.track.store import connect, newest
-from tenuto.lineage import CLIPS
 from tenuto.records import Record, RegisteredModel
+from tenuto.tracing.lineage import CLIPS
 
 log = logging.getLogger(__name__)
 

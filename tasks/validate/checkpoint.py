@@ -32,7 +32,7 @@ from great_expectations.data_context.types.base import (
 
 from tasks.validate import pages
 from tasks.validate.expectations import engine_expectation
-from tenuto.manifest import group_names
+from tenuto.dataset.manifest import group_names
 from tenuto.records import Finding, ValidationReport
 from tenuto.validation import Entry, Expectations, Outcome, RowExpectation, require_groups
 from tenuto.validation.base import at_most_clips

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tenuto import audio, augment
 from tenuto.errors import ClipError
+from tenuto.learning import augment
 from tenuto.reporting.sounds import MOST_HZ, AugmentedExample
 from tenuto.settings import Params
+from tenuto.sound import audio
 
 logger = logging.getLogger(__name__)
 

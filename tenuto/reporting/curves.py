@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tenuto.curve import Band, Curve
+from tenuto.learning.curve import Band, Curve
 
 _COLOURS = {"transfer": "#1f6f8b", "from scratch": "#b5532a"}
 

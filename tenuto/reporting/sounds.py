@@ -53,7 +53,7 @@ class Picture:
 
 def clip(path: Path) -> Sound:
     """The recording at `path`, mono; ClipError when it cannot be decoded."""
-    from tenuto import audio
+    from tenuto.sound import audio
 
     recording = audio.decode(path)
     return sound(audio.mono(recording.samples), recording.sample_rate_hz)
@@ -63,7 +63,7 @@ def sound(wave: Wave, rate_hz: int) -> Sound:
     """A mono wave (n,) in [-1, 1] as FLAC in a data address; what passes full scale is clipped."""
     import soundfile
 
-    from tenuto import audio
+    from tenuto.sound import audio
 
     seconds = len(wave) / rate_hz
     wave = wave[: int(MOST_SECONDS * rate_hz)]

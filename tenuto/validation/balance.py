@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from pydantic import Field
 
-from tenuto.manifest import group_names
+from tenuto.dataset.manifest import group_names
 from tenuto.records import GROUP_PREFIX, Split
 from tenuto.validation.base import (
     USED_SPLITS,

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from tenuto.manifest import group_names
+from tenuto.dataset.manifest import group_names
 from tenuto.settings import Section
-from tenuto.splits import AUTOMATIC_GROUPS
+from tenuto.splitting.splits import AUTOMATIC_GROUPS
 
 AT_MOST_CLIPS = 50
 """So many offending clips are named in a finding."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tenuto.manifest import group_names
+from tenuto.dataset.manifest import group_names
 from tenuto.records import GROUP_PREFIX
 from tenuto.validation.base import Outcome, TableExpectation, Tables, percent, sentence_list, used
 from tenuto.validation.statistics import category_counts, decile_counts, population_stability

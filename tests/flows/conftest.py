@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flows import servers
-from tenuto import audio
+from tenuto.sound import audio
 from tenuto.workspace import Workspace
 from tests import chirps
 from tests.flows.shell import QUICK, Shell

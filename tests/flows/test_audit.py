@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import audit as benchmark
-from tenuto import audio, facts, ledger, served
-from tenuto.erasure import refusals
-from tenuto.served import Served
+from tenuto.sound import audio, facts
+from tenuto.tracing import ledger, served
+from tenuto.tracing.erasure import refusals
+from tenuto.tracing.served import Served
 from tenuto.workspace import Workspace
 from tests.flows.shell import Shell
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.registry import ChampionMovedError
-from tenuto import audio
+from tenuto.sound import audio
 from tests import chirps
 from tests.flows.shell import QUICK, Shell
 
@@ -127,7 +127,7 @@ def test_a_report_that_fails_after_registration_does_not_register_the_model_twic
     shell: Shell, workspace: Path, first: dict[str, Any]
 ) -> None:
     named = (*QUICK, "--set", "name=twice")
-    with mock.patch("tenuto.report.write_report", side_effect=OSError("no space left on device")):
+    with mock.patch("tenuto.reporting.report.write_report", side_effect=OSError("no space left on device")):
         failed = shell.json(workspace, "retrain", *named, code=1)
     assert "no space left on device" in failed["error"]
     again = shell.json(workspace, "retrain", *named)

@@ -9,10 +9,10 @@ import pytest
 
 from flows import data, terminal
 from flows.workspace import create
-from tenuto.erasure import refusals
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.records import AddResult
 from tenuto.settings import Params
+from tenuto.tracing.erasure import refusals
 from tenuto.workspace import Workspace
 
 PATTERN = "{label}_{speaker}_{index}.wav"

@@ -17,10 +17,12 @@ from flows.data import add
 from flows.workspace import create
 from tasks import dataset, registry
 from tasks.erase import flow_runs
-from tenuto import holdout, ledger, manifest, splits
-from tenuto.erasure.identities import Identities
-from tenuto.erasure.records import Journal
+from tenuto.dataset import manifest
 from tenuto.settings import SplitSettings, load_params
+from tenuto.splitting import holdout, splits
+from tenuto.tracing import ledger
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.erasure.records import Journal
 from tenuto.workspace import Workspace
 from tests.flows.shell import QUICK, Shell
 

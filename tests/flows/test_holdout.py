@@ -12,17 +12,20 @@ import pytest
 
 from flows import holdout
 from tasks.holdout import Heard
-from tenuto import audio, ledger, manifest, rotation, splits
-from tenuto import holdout as holdouts
+from tenuto.dataset import manifest
 from tenuto.errors import RegistryError, TrainingError
-from tenuto.holdout import Score
 from tenuto.records import DatasetVersion
 from tenuto.settings import Params
+from tenuto.sound import audio
+from tenuto.splitting import holdout as holdouts
+from tenuto.splitting import rotation, splits
+from tenuto.splitting.holdout import Score
+from tenuto.tracing import ledger
 from tenuto.workspace import Workspace
 from tests import chirps
+from tests.dataset.test_manifest import clips as rows
 from tests.flows.shell import QUICK, Shell
 from tests.recordings import speechlike
-from tests.test_manifest import clips as rows
 
 PARAMS = Params(name="bells")
 

@@ -13,8 +13,9 @@ from flows import removal
 from flows.data import add
 from flows.workspace import create
 from tasks import dataset
-from tenuto import holdout, manifest, splits
+from tenuto.dataset import manifest
 from tenuto.settings import Params, load_params
+from tenuto.splitting import holdout, splits
 from tenuto.workspace import Workspace
 from tests.flows.shell import Shell
 
@@ -133,7 +134,10 @@ def test_what_is_not_known_is_an_error_with_what_was_probably_meant(
 def test_a_removal_that_was_killed_leaves_the_dataset_as_before_or_as_after(workspace: Workspace) -> None:
     before, speaker = divided(workspace), trained_speaker(workspace)
     planned = removal.plan(workspace, PARAMS, [], [f"speaker={speaker}"], [])
-    with mock.patch("tenuto.erasure.dataset.remove", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with (
+        mock.patch("tenuto.tracing.erasure.dataset.remove", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
         removal.remove(workspace, PARAMS, planned)
     assert dataset.fetch.fn(workspace.root).clips == 42
     pd.testing.assert_series_equal(divided(workspace)["split"], before["split"])

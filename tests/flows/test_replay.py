@@ -13,9 +13,9 @@ import pytest
 
 from flows import replay, servers
 from tasks.replay import Decision
-from tenuto import gate
+from tenuto.deciding import gate
+from tenuto.deciding.policy import Policy, load_policy
 from tenuto.errors import SettingsError
-from tenuto.policy import Policy, load_policy
 from tenuto.records import Account, Evaluation, Verdict
 from tenuto.settings import Params
 from tenuto.workspace import Workspace

@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 
 from flows import reproduce as flow
 from tasks import dataset, reproduce
-from tenuto import lineage
 from tenuto.errors import RegistryError, WorkspaceError
 from tenuto.records import CodeVersion
-from tenuto.reproduction import Comparison, NotReproducibleError
 from tenuto.settings import load_params, read_yaml
+from tenuto.tracing import lineage
+from tenuto.tracing.reproduction import Comparison, NotReproducibleError
 from tenuto.workspace import Workspace
 from tests.flows.shell import Shell
-from tests.test_lineage import git
+from tests.tracing.test_lineage import git
 
 FAKE_CLI = """\
 import pathlib, signal, sys, time

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from tenuto import acoustics
 from tenuto.records import (
     Account,
     Checkpoint,
@@ -24,7 +23,8 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
-from tenuto.report import ReportInputs
+from tenuto.reporting.report import ReportInputs
+from tenuto.scoring import acoustics
 from tenuto.settings import Params
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tenuto import augment
+from tenuto.learning import augment
 from tenuto.reporting import augmentation
 from tenuto.settings import AugmentSettings, Params
 from tests.reporting.sample import write_clip

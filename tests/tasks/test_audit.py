@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from tasks import audit, track
-from tenuto import augment, lineage
-from tenuto.audit.index import Index
-from tenuto.lineage import Lineage
+from tenuto.learning import augment
 from tenuto.records import Checkpoint, CodeVersion, DatasetVersion, Finding, ValidationReport, Verdict
 from tenuto.settings import Params
+from tenuto.tracing import lineage
+from tenuto.tracing.audit.index import Index
+from tenuto.tracing.lineage import Lineage
 
 PARAMS = Params.model_validate({"name": "bells", "seed": 3, "augment": {"fill": 1.0, "max_copies": 4}})
 

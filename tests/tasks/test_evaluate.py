@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks import evaluate
-from tenuto import evaluation
+from tenuto.scoring import evaluation
 from tenuto.settings import EvaluateSettings
 
 

@@ -29,7 +29,7 @@ from tasks import openlineage
 from tasks.openlineage import Events, discretion, facets, sending
 from tenuto.errors import TrainingError
 from tenuto.records import Account, DatasetVersion, RegisteredModel, Verdict
-from tenuto.report import ReportInputs
+from tenuto.reporting.report import ReportInputs
 from tenuto.workspace import Workspace
 from tests.reporting import sample
 

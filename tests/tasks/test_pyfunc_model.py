@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from tasks.registry import packaging
-from tenuto import audio, backbones, checkpoint
-from tenuto.predictor import Predictor
-from tenuto.preprocessing import Preprocessing
+from tenuto.learning import backbones, checkpoint
+from tenuto.learning.predictor import Predictor
+from tenuto.learning.preprocessing import Preprocessing
 from tenuto.records import Checkpoint
+from tenuto.sound import audio
 from tests.chirps import chirp
 
 # MLflow compares the columns of an input example with a range, which pandas 3 deprecates
@@ -39,9 +40,9 @@ import mlflow.pyfunc
 import pandas as pd
 
 model = mlflow.pyfunc.load_model(sys.argv[1])
-import tenuto.predictor
+import tenuto.learning.predictor
 
-assert Path(tenuto.predictor.__file__).is_relative_to(sys.argv[1]), tenuto.predictor.__file__
+assert Path(tenuto.learning.predictor.__file__).is_relative_to(sys.argv[1]), tenuto.learning.predictor.__file__
 print(model.predict(pd.DataFrame({"audio": [Path(sys.argv[2]).read_bytes()]})).to_json(orient="records"))
 """
 
@@ -115,7 +116,7 @@ def test_the_stored_model_has_signature_example_and_exact_requirements(stored: P
 
 
 def test_the_stored_code_is_the_package_without_leftovers(stored: Path) -> None:
-    assert (stored / "code" / "tenuto" / "predictor.py").is_file()
+    assert (stored / "code" / "tenuto" / "learning" / "predictor.py").is_file()
     assert not list(stored.rglob("__pycache__"))
     assert not (stored / "code" / "tasks").exists()
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tasks import dataset, reproduce
-from tenuto import checkpoint
 from tenuto.errors import RegistryError
-from tenuto.lineage import Lineage
+from tenuto.learning import checkpoint
 from tenuto.records import CodeVersion, DatasetVersion
-from tenuto.reproduction import Comparison, NotReproducibleError
+from tenuto.tracing.lineage import Lineage
+from tenuto.tracing.reproduction import Comparison, NotReproducibleError
 from tenuto.workspace import Workspace
 
 MADE_FROM = Lineage(

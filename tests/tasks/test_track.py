@@ -13,8 +13,6 @@ import pandas as pd
 import pytest
 
 from tasks import track
-from tenuto import lineage
-from tenuto.lineage import Lineage
 from tenuto.processes import this_process
 from tenuto.records import (
     Checkpoint,
@@ -28,6 +26,8 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.settings import Params, load_params
+from tenuto.tracing import lineage
+from tenuto.tracing.lineage import Lineage
 from tenuto.workspace import Workspace
 
 PARAMS = Params.model_validate({"name": "bells", "split": {"hold_out": {"speaker": ["ann", "ben"]}}})

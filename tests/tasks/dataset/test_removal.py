@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from tasks import dataset
-from tenuto import ingest, manifest
-from tenuto.erasure.identities import Identities
+from tenuto.dataset import ingest, manifest
 from tenuto.errors import WorkspaceError
 from tenuto.settings import DataSettings
+from tenuto.tracing.erasure.identities import Identities
 
 # pygtrie inside dvc
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from tasks import dataset
-from tenuto import ingest
+from tenuto.dataset import ingest
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.records import DatasetVersion
 from tenuto.settings import DataSettings

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks import erase
-from tenuto.erasure.identities import Identities
+from tenuto.tracing.erasure.identities import Identities
 
 ANN, BEN = "a" * 32, "b" * 32
 WHO = Identities(clips=(ANN,), groups=(("speaker", "ann"),))

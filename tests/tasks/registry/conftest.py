@@ -13,9 +13,9 @@ import pytest
 
 from tasks import registry as registries
 from tasks.registry import packaging, store
-from tenuto import ledger
-from tenuto.ledger import Entry, Grounds
 from tenuto.records import Checkpoint, RuleResult, Verdict
+from tenuto.tracing import ledger
+from tenuto.tracing.ledger import Entry, Grounds
 
 RULE = RuleResult(rule="good", outcome="pass", severity="reject", reason="ann: 0.9", plain="good: 0.9")
 PROMOTE = Verdict(verdict="promote", reasons=("better", "fair"), rules=(RULE,), policy_sha256="policy")

@@ -9,7 +9,7 @@ import pytest
 
 from tasks import registry as registries
 from tenuto.errors import RegistryError
-from tenuto.ledger import Decision
+from tenuto.tracing.ledger import Decision
 from tests.tasks.registry.conftest import HOLD, PROMOTE, Registry
 
 

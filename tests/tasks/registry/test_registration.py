@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks import registry as registries
-from tenuto.ledger import Grounds, Use
 from tenuto.records import Account, Verdict
+from tenuto.tracing.ledger import Grounds, Use
 from tests.tasks.registry.conftest import HOLD, PROMOTE, REJECT, Registry
 
 BEFORE = {

@@ -21,10 +21,10 @@ import pytest
 
 from tasks import registry as registries
 from tasks.registry import packaging, pending, turns
-from tenuto import ledger
 from tenuto.errors import RegistryError
 from tenuto.processes import this_process
 from tenuto.records import Verdict
+from tenuto.tracing import ledger
 from tests.tasks.registry.conftest import HOLD, PROMOTE, REJECT, Registry, copied, save_little
 from tests.tasks.registry.test_registration import BEFORE
 

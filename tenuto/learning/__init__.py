@@ -1,0 +1,1 @@
+"""Training: backbones, preprocessing, augmentation, losses, the linear probe, fine-tuning, and what they make."""

@@ -1,0 +1,244 @@
+"""Pre-trained encoders: found by name, loaded with a fresh head, or built from random weights.
+
+Everything is a transformers audio-classification model: the embedded `speech-embedding`, a checkpoint folder or a hub
+id go the same way. Importing this package imports torch and transformers; only stages that compute do so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from tenuto.errors import BackboneError
+from tenuto.learning.backbones import log_mel, speech_embedding
+
+EMBEDDED = "speech-embedding"
+SCRATCH = (log_mel.CNN, log_mel.CRNN)
+"""Networks without pre-trained weights, for baselines."""
+
+__all__ = ["EMBEDDED", "SCRATCH", "Backbone", "head", "pooled", "quiet", "resolve"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One pre-trained encoder: where it comes from and what it takes in."""
+
+    name: str
+    revision: str
+    licence: str
+    source: str
+    config: Any
+    feature_extractor: Any
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.name == EMBEDDED
+
+    @property
+    def is_pretrained(self) -> bool:
+        """False of the networks that are only ever trained from scratch."""
+        return self.name not in SCRATCH
+
+    def pretrained(self, labels: Sequence[str], *, seed: int) -> Any:
+        """A model with the pre-trained weights and a head for `labels` that is still random.
+
+        Raises BackboneError when there are no such weights.
+        """
+        if not self.is_pretrained:
+            raise BackboneError(
+                f"backbone {self.name!r} has no pre-trained weights: it is for `finetune.baseline`, to be beaten. "
+                f"Name {EMBEDDED!r}, a checkpoint folder or a hub id."
+            )
+        with _seeded(seed), quiet():
+            if self.is_embedded:
+                model = AutoModelForAudioClassification.from_config(self._config_for(labels))
+                speech_embedding.load_weights(model.encoder)
+                return model.eval()
+            return _load(self.source, self._config_for(labels), self.revision).eval()
+
+    def from_scratch(self, labels: Sequence[str], *, seed: int) -> Any:
+        """The same architecture with random weights, with batch norm where pre-training had it folded in."""
+        config = self._config_for(labels)
+        if self.is_embedded:
+            config.batch_norm = True
+        with _seeded(seed), quiet():
+            return AutoModelForAudioClassification.from_config(config).eval()
+
+    def _config_for(self, labels: Sequence[str]) -> Any:
+        config = type(self.config).from_dict(self.config.to_dict())
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        return config
+
+
+def resolve(name: str, revision: str = "main", *, root: Path = Path()) -> Backbone:
+    """The backbone called `name`: 'speech-embedding', a checkpoint folder (relative to `root`) or a hub id.
+
+    Raises BackboneError when it cannot be found or is no audio classifier.
+    """
+    speech_embedding.register()
+    log_mel.register()
+    if name in SCRATCH:
+        return Backbone(
+            name=name,
+            revision="1",
+            licence="Apache-2.0",
+            source=name,
+            config=log_mel.config(name),
+            feature_extractor=log_mel.LogMelFeatureExtractor(),
+        )
+    if name == EMBEDDED:
+        return Backbone(
+            name=name,
+            revision=speech_embedding.weights_revision(),
+            licence=speech_embedding.LICENCE,
+            source=name,
+            config=speech_embedding.SpeechEmbeddingConfig(),
+            feature_extractor=speech_embedding.SpeechEmbeddingFeatureExtractor(),
+        )
+    folder = root / name
+    if folder.is_dir():
+        config, feature_extractor = _read(str(folder), None)
+        return Backbone(
+            name=name,
+            revision=_folder_revision(folder),
+            licence=_licence(folder / "README.md"),
+            source=str(folder),
+            config=config,
+            feature_extractor=feature_extractor,
+        )
+    config, feature_extractor = _read(name, revision)
+    return Backbone(
+        name=name,
+        revision=getattr(config, "_commit_hash", None) or revision,
+        licence=_licence(_card(name, revision)),
+        source=name,
+        config=config,
+        feature_extractor=feature_extractor,
+    )
+
+
+def head(model: Any) -> nn.Linear:
+    """The linear layer that gives the logits; BackboneError when the model ends otherwise."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    classes: int = model.config.num_labels
+    if not linear or linear[-1].out_features != classes:
+        raise BackboneError(f"{type(model).__name__} does not end in a linear layer with {classes} outputs.")
+    return linear[-1]
+
+
+def pooled(model: Any, features: Tensor) -> Tensor:
+    """(clips, dimensions): what the head sees of `features`, without gradients."""
+    seen: list[Tensor] = []
+    hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            model(features)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no remarks of transformers about heads that are meant to be new."""
+    logging = transformers.utils.logging
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's generator seeded inside, and outside as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _read(source: str, revision: str | None) -> tuple[Any, Any]:
+    with quiet():
+        try:
+            return (
+                AutoConfig.from_pretrained(source, revision=revision),
+                AutoFeatureExtractor.from_pretrained(source, revision=revision),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise BackboneError(
+                f"backbone {source!r} cannot be loaded: wanted {EMBEDDED!r}, a folder with a transformers audio "
+                f"checkpoint (config.json, preprocessor_config.json, weights) or a hub id. {_first_line(error)}"
+            ) from error
+
+
+def _load(source: str, config: Any, revision: str) -> Any:
+    try:
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            source,
+            config=config,
+            revision=None if Path(source).is_dir() else revision,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BackboneError(f"backbone {source!r} is no audio classifier that loads: {_first_line(error)}") from error
+    if any(key.startswith("projector.") for key in info["missing_keys"]):
+        _open_projector(model)
+    return model
+
+
+def _open_projector(model: Any) -> None:
+    """Let the pooled hidden states through: a random projection before the head would only lose some of them."""
+    size = model.projector.in_features
+    model.config.classifier_proj_size = size
+    model.projector = nn.Linear(size, size)
+    nn.init.eye_(model.projector.weight)
+    nn.init.zeros_(model.projector.bias)
+    model.classifier = nn.Linear(size, model.config.num_labels)
+
+
+def _folder_revision(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".bin"}:
+            whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+def _card(name: str, revision: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, "README.md", revision=revision))
+    except (EntryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError):
+        return None
+
+
+def _licence(card: Path | None) -> str:
+    """The `license:` of a model card's front matter, 'unknown' when it does not say."""
+    if card is None or not card.is_file():
+        return "unknown"
+    for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == "license":
+            return value.strip() or "unknown"
+    return "unknown"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

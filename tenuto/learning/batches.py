@@ -1,0 +1,121 @@
+"""What a training step is given: clips of about equal length, in a new order and newly augmented in each epoch.
+
+Separate from `tenuto.learning.trainer`, which steps: here is what is drawn, all of it from the seed and the number of
+the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tenuto.learning import augment, embedding
+from tenuto.learning.imbalance import Balance
+from tenuto.learning.preprocessing import Preprocessing
+from tenuto.settings import AugmentSettings
+
+_MASKED_SHARE = 0.12
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a model learns from: rows of clips (clip_id, path, label, duration_seconds) and where their audio lies."""
+
+    data: Path
+    labels: tuple[str, ...]
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    preprocessing: Preprocessing
+    balance: Balance
+
+    def classes(self, rows: pd.DataFrame) -> npt.NDArray[np.int64]:
+        """The class number of each row."""
+        return np.asarray(rows["label"].map({label: index for index, label in enumerate(self.labels)}), np.int64)
+
+
+class TrainingBatches(Dataset[dict[str, Tensor]]):
+    """The batches of one epoch: clips of about equal length, in a new order and newly augmented in each epoch.
+
+    Which batches an epoch has depends on the seed and its number alone, so a resumed training sees the same ones.
+    """
+
+    def __init__(self, material: Material, augmentation: AugmentSettings, batch_size: int, seed: int) -> None:
+        self._material = material
+        self._augmentation = augmentation
+        self._batch_size = batch_size
+        self._seed = seed
+        rate = material.preprocessing.sample_rate_hz
+        samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
+        pads_itself = material.preprocessing.pads_itself
+        self._lengths = np.array([0 if pads_itself else material.preprocessing.length(int(n)) for n in samples])
+        self._classes = torch.tensor(material.classes(material.train))
+        groups = material.balance.groups
+        self._groups = torch.zeros_like(self._classes) if groups is None else torch.from_numpy(groups)
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Draw the order and the augmentation of an epoch."""
+        rng = np.random.default_rng([self._seed, epoch])
+        drawn = augment.draw(len(self._lengths), self._augmentation, rng)
+        chosen = self._chosen(rng)
+        self._rows = pd.concat(
+            [self._material.train[["clip_id", "path"]].iloc[chosen].reset_index(drop=True), drawn], axis=1
+        )
+        self._members = chosen
+        batches: list[npt.NDArray[np.int64]] = []
+        for length in np.unique(self._lengths):
+            places = rng.permutation(np.flatnonzero(self._lengths == length))
+            batches += np.array_split(places, -(-len(places) // self._batch_size))
+        self._batches = [batches[index] for index in rng.permutation(len(batches))]
+
+    def _chosen(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The clip at each place of the epoch: each once, or drawn; always as many of every length, so that all epochs
+        have as many batches."""
+        draws = self._material.balance.draws
+        chosen = np.arange(len(self._lengths))
+        if draws is not None:
+            for length in np.unique(self._lengths):
+                places = np.flatnonzero(self._lengths == length)
+                chosen[places] = rng.choice(places, len(places), p=draws[places] / draws[places].sum())
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        places = self._batches[index]
+        members = self._members[places]
+        preprocessing = self._material.preprocessing
+        waves = list(embedding.waves(self._rows.iloc[places], self._material.data, preprocessing))
+        return {
+            "features": preprocessing.features(waves),
+            "labels": self._classes[members],
+            "groups": self._groups[members],
+        }
+
+
+def spec_augment(features: Tensor) -> Tensor:
+    """Spectrograms (clips, a, b) with one stripe over either axis set to the clip's mean (Park et al. 2019)."""
+    clips, *sizes = features.shape
+    masks = [_stripe(clips, size) for size in sizes]
+    masked = masks[0][:, :, None] | masks[1][:, None, :]
+    return torch.where(masked.to(features.device), features.mean(dim=(1, 2), keepdim=True), features)
+
+
+def draw_mixup(clips: int, alpha: float) -> tuple[float, Tensor]:
+    """The share of each clip itself, from Beta(alpha, alpha), and the partner for the rest (Zhang et al. 2018)."""
+    return float(torch.distributions.Beta(alpha, alpha).sample()), torch.randperm(clips)
+
+
+def _stripe(clips: int, size: int) -> Tensor:
+    width = (torch.rand(clips, 1) * _MASKED_SHARE * size).long()
+    start = (torch.rand(clips, 1) * (size - width)).long()
+    place = torch.arange(size)
+    return (place >= start) & (place < start + width)

@@ -1,0 +1,233 @@
+"""Candidate and baseline: what a run trains, and what filling up rare classes is worth.
+
+The candidate is a linear probe on frozen embeddings, then fine-tuned from that head (LP-FT); when fine-tuning does not
+beat the probe on the validation split, the probe stays. The baseline is the same architecture with random weights on
+the same clips, augmentation and epochs.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tenuto.errors import TrainingError
+from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance, probe, trainer
+from tenuto.learning.backbones import Backbone
+from tenuto.learning.batches import Material
+from tenuto.learning.embedding import Encoder, Progress
+from tenuto.learning.preprocessing import Preprocessing
+from tenuto.learning.trainer import Scores
+from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
+from tenuto.settings import Params
+
+logger = logging.getLogger(__name__)
+
+# by whether the backbone is the embedded one, or for scratch a network as small as that
+_LEARNING_RATE = {True: 5e-4, False: 3e-5}
+_SCRATCH_LEARNING_RATE = {True: 2e-3, False: 1e-4}
+
+
+def train_candidate(
+    clips: pd.DataFrame,
+    data: Path,
+    params: Params,
+    cache: Path,
+    output: Path,
+    *,
+    on_progress: Progress | None = None,
+) -> Checkpoint:
+    """The candidate, trained on the clips of split 'train' and chosen on 'validation', as the folder `output`.
+
+    `clips` is the manifest with `split`; their paths are relative to `data`. A finished `output` is taken as it is, a
+    killed training goes on. Raises TrainingError when the splits are too small.
+    """
+    if (output / checkpoint.RECORD_NAME).is_file():
+        return checkpoint.read(output)
+    started = time.monotonic()
+    setup = set_up(clips, data, params)
+    model = setup.backbone.pretrained(setup.material.labels, seed=params.seed)
+    fitted = fit_probe(setup.material, setup.encoder(model), params, cache)
+    fitted.install(backbones.head(model))
+    scores, origin = _finetuned(model, setup.material, params, output, on_progress)
+    return _write(model, setup, output, started, origin=origin, validation=scores)
+
+
+def train_baseline(
+    clips: pd.DataFrame,
+    data: Path,
+    params: Params,
+    cache: Path,
+    output: Path,
+    *,
+    on_progress: Progress | None = None,
+) -> Checkpoint:
+    """The baseline from random weights with the same budget; arguments as for `train_candidate`.
+
+    It is the same architecture, or the small network that `finetune.baseline` names. Where the candidate is a mere
+    probe (no epochs), the baseline trains for one: untrained, it would be no opponent.
+    """
+    if (output / checkpoint.RECORD_NAME).is_file():
+        return checkpoint.read(output)
+    started = time.monotonic()
+    if params.finetune.baseline != "same":
+        params = params.model_copy(update={"backbone": params.finetune.baseline})
+    setup = set_up(clips, data, params)
+    model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed)
+    is_small = setup.backbone.is_embedded or not setup.backbone.is_pretrained
+    rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[is_small]
+    epochs = max(params.finetune.epochs, 1)
+    params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": epochs})})
+    scores, best = _train(model, setup.material, params, rate, output, on_progress)
+    validation = {"macro_f1": scores.macro_f1, "log_loss": scores.log_loss}
+    return _write(model, setup, output, started, origin=f"epoch {best} from random weights", validation=validation)
+
+
+def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> FillComparison:
+    """Recall of the filled classes and groups on the test split, by linear probes with and without the copies."""
+    setup = set_up(clips, data, params)
+    encoder = setup.encoder(setup.backbone.pretrained(setup.material.labels, seed=params.seed))
+    test = clips[(clips["split"] == "test") & clips["label"].isin(setup.material.labels)]
+    vectors = embedding.embed(test, data, encoder, cache).vectors
+    copies = setup.material.train.get("reason", pd.Series(dtype=str)).dropna()
+    plain = _without_copies(setup.material, params)
+    recall = {
+        name: _recalls(fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
+        for name, material in {"without fill": plain, "with fill": setup.material}.items()
+    }
+    return FillComparison(copies={str(k): int(n) for k, n in sorted(copies.value_counts().items())}, recall=recall)
+
+
+@dataclass(frozen=True)
+class Setup:
+    backbone: Backbone
+    material: Material
+
+    def encoder(self, model: Any) -> Encoder:
+        return Encoder(model, self.material.preprocessing, self.backbone.revision)
+
+
+def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
+    torch.set_num_threads(params.threads)
+    backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
+    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, params.finetune.max_clip_seconds)
+    train = clips[clips["split"] == "train"]
+    labels = tuple(sorted(train["label"].unique()))
+    validation = clips[(clips["split"] == "validation") & clips["label"].isin(labels)]
+    if len(labels) < 2 or validation.empty:
+        raise TrainingError(
+            f"{len(train)} training clips of {len(labels)} classes and {len(validation)} validation clips of those "
+            "classes: wanted at least 2 classes and 1 validation clip. Add recordings, or change `split`."
+        )
+    copies = augment.plan(clips, params.augment, np.random.default_rng(params.seed))
+    rows = pd.concat([train, copies], ignore_index=True) if len(copies) else train.reset_index(drop=True)
+    return Setup(backbone, _material(data, labels, rows, validation, preprocessing, params))
+
+
+def _material(
+    data: Path,
+    labels: tuple[str, ...],
+    rows: pd.DataFrame,
+    validation: pd.DataFrame,
+    preprocessing: Preprocessing,
+    params: Params,
+) -> Material:
+    plain = Material(data, labels, rows, validation, preprocessing, imbalance.PLAIN)
+    balance = imbalance.balance(rows, plain.classes(rows), len(labels), params.imbalance, params.finetune)
+    return replace(plain, balance=balance)
+
+
+def fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:
+    embedded = embedding.embed(material.train, material.data, encoder, cache)
+    logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
+    classes = material.classes(material.train)
+    return probe.fit(
+        embedded.vectors, classes, len(material.labels), c=params.finetune.probe_c, balance=material.balance
+    )
+
+
+def _finetuned(
+    model: Any, material: Material, params: Params, output: Path, on_progress: Progress | None
+) -> tuple[dict[str, float], str]:
+    """Fine-tune in place, unless the probe turns out better; gives the validation scores and who won."""
+    before = trainer.validate(model, material, params.finetune.batch_size)
+    facts = {"probe_macro_f1": before.macro_f1, "probe_log_loss": before.log_loss}
+    if params.finetune.epochs == 0:
+        return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
+    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    if params.finetune.unfreeze == "head":
+        model.requires_grad_(False)
+        backbones.head(model).requires_grad_(True)
+    rate = params.finetune.learning_rate or (_LEARNING_RATE[params.backbone == backbones.EMBEDDED])
+    after, best = _train(model, material, params, rate, output, on_progress)
+    if after.selection < before.selection:
+        model.load_state_dict(weights)
+        return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
+    return facts | {"macro_f1": after.macro_f1, "log_loss": after.log_loss}, f"epoch {best} of fine-tuning"
+
+
+def _train(
+    model: Any, material: Material, params: Params, rate: float, output: Path, on_progress: Progress | None
+) -> tuple[Scores, int]:
+    return trainer.train(
+        model,
+        material,
+        params.augment,
+        params.finetune,
+        learning_rate=rate,
+        seed=params.seed,
+        work=_work(output),
+        on_progress=on_progress,
+    )
+
+
+def _write(
+    model: Any, setup: Setup, output: Path, started: float, *, origin: str, validation: dict[str, float]
+) -> Checkpoint:
+    written = checkpoint.write(
+        model,
+        setup.material.preprocessing,
+        output,
+        backbone=setup.backbone.name,
+        backbone_revision=setup.backbone.revision,
+        backbone_licence=setup.backbone.licence,
+        labels=setup.material.labels,
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        seconds=round(time.monotonic() - started, 3),
+        origin=origin,
+        validation=validation,
+    )
+    shutil.rmtree(_work(output), ignore_errors=True)
+    return written
+
+
+def _work(output: Path) -> Path:
+    return output.with_name(output.name + ".training")
+
+
+def _without_copies(material: Material, params: Params) -> Material:
+    rows = material.train
+    originals = rows[rows["noise_seed"].isna()].reset_index(drop=True) if "noise_seed" in rows else rows
+    return _material(material.data, material.labels, originals, material.validation, material.preprocessing, params)
+
+
+def _recalls(
+    fitted: probe.LinearProbe, vectors: Any, test: pd.DataFrame, material: Material, reasons: Any
+) -> dict[str, float]:
+    """Recall of each `name=value` that has test clips, and over all classes."""
+    hits = pd.Series(fitted.logits(vectors).argmax(axis=1) == material.classes(test), index=test.index)
+    recalls = {"macro": float(hits.groupby(test["label"]).mean().mean())}
+    for reason in sorted(reasons):
+        name, _, value = reason.partition("=")
+        column = "label" if name == "label" else GROUP_PREFIX + name
+        chosen = hits[test[column].astype(str) == value]
+        if len(chosen):
+            recalls[reason] = float(chosen.mean())
+    return recalls

@@ -1,0 +1,98 @@
+"""What `imbalance` in params.yaml means for a table of training clips: a loss, how often each clip is drawn, groups.
+
+Separate from `tenuto.learning.losses`, which knows nothing of settings and tables, and from `tenuto.learning.augment`,
+whose copies fill up what is rare before any of this counts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from tenuto.errors import SettingsError
+from tenuto.learning import losses
+from tenuto.records import GROUP_PREFIX
+from tenuto.settings import FinetuneSettings, ImbalanceSettings
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_UNKNOWN = "(unknown)"
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How training clips count: the loss of each, how often it is drawn, and its group.
+
+    `draws` (clips,) averages to 1, or is None when clips are drawn alike; `groups` (clips,) are numbers into
+    `group_names`, or None when no group is put first.
+    """
+
+    loss: losses.Loss
+    draws: FloatArray | None = None
+    groups: IntArray | None = None
+    group_names: tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """True when every clip counts by its own cross-entropy and no more."""
+        return self.draws is None and self.groups is None and type(self.loss) is losses.CrossEntropy
+
+
+PLAIN = Balance(losses.CrossEntropy())
+"""Every clip once, by its own cross-entropy."""
+
+
+def balance(
+    rows: pd.DataFrame, classes: IntArray, count: int, settings: ImbalanceSettings, finetune: FinetuneSettings
+) -> Balance:
+    """The balance of the training rows, of class numbers `classes` in [0, count), after copies were added.
+
+    Raises SettingsError for a group that the clips do not have.
+    """
+    counts = torch.from_numpy(np.bincount(classes, minlength=count))
+    groups, names = _groups(rows, settings.group_dro)
+    return Balance(_loss(counts, settings, finetune.label_smoothing), _draws(rows, settings.sample_by), groups, names)
+
+
+def _loss(counts: torch.Tensor, settings: ImbalanceSettings, smoothing: float) -> losses.Loss:
+    weights = losses.class_weights(counts, settings.class_weights)
+    if settings.loss == "focal":
+        return losses.Focal(weights, gamma=settings.focal_gamma)
+    if settings.loss == "ldam":
+        return losses.LDAM(counts, weights, max_margin=settings.max_margin)
+    if settings.loss == "logit-adjustment":
+        return losses.LogitAdjustment(counts, weights, tau=settings.logit_tau, label_smoothing=smoothing)
+    return losses.CrossEntropy(weights, label_smoothing=smoothing)
+
+
+def _draws(rows: pd.DataFrame, sample_by: tuple[str, ...]) -> FloatArray | None:
+    """How often each row is drawn when every combination of values that occurs is drawn equally often."""
+    if not sample_by:
+        return None
+    columns = [_values(rows, name, "imbalance.sample_by") for name in sample_by]
+    cells = pd.MultiIndex.from_arrays(columns) if len(columns) > 1 else pd.Index(columns[0])
+    codes, _ = pd.factorize(cells)
+    share = 1 / np.bincount(codes)[codes]
+    return np.asarray(share * len(rows) / share.sum(), dtype=np.float64)
+
+
+def _groups(rows: pd.DataFrame, group: str | None) -> tuple[IntArray | None, tuple[str, ...]]:
+    if group is None:
+        return None, ()
+    codes, names = pd.factorize(_values(rows, group, "imbalance.group_dro"), sort=True)
+    return codes.astype(np.int64), tuple(map(str, names))
+
+
+def _values(rows: pd.DataFrame, name: str, key: str) -> npt.NDArray[np.object_]:
+    column = name if name == "label" else GROUP_PREFIX + name
+    if column not in rows:
+        known = sorted(c.removeprefix(GROUP_PREFIX) for c in rows.columns if c.startswith(GROUP_PREFIX))
+        raise SettingsError(
+            f"params.yaml: {key} names {name!r}, which the clips do not have; known: {', '.join(['label', *known])}."
+        )
+    return np.asarray(rows[column].astype(object).where(rows[column].notna(), _UNKNOWN), dtype=object)

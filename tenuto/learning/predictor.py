@@ -1,0 +1,83 @@
+"""Probabilities for waves or audio files from a checkpoint folder: all that evaluation and serving need.
+
+Imports nothing of training, orchestration or registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tenuto.errors import BackboneError
+from tenuto.learning.backbones import quiet, speech_embedding
+from tenuto.learning.preprocessing import Preprocessing, Wave
+from tenuto.sound import audio
+
+Array = npt.NDArray[np.float64]
+
+
+class Predictor:
+    """A checkpoint that is ready to listen."""
+
+    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
+        self._model = model.eval()
+        self.preprocessing = preprocessing
+        id2label = model.config.id2label
+        self.labels: tuple[str, ...] = tuple(id2label[index] for index in range(len(id2label)))
+
+    @classmethod
+    def load(cls, path: Path) -> Predictor:
+        """The predictor in a checkpoint folder; BackboneError when the folder holds none."""
+        from transformers import AutoModelForAudioClassification
+
+        speech_embedding.register()
+        preprocessing = Preprocessing.load(path)
+        with quiet():
+            try:
+                model = AutoModelForAudioClassification.from_pretrained(path)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise BackboneError(f"{path} holds no weights that load: {error}") from error
+        return cls(model, preprocessing)
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.preprocessing.sample_rate_hz
+
+    def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
+        """Probabilities (clips, classes) in the order of `labels`, rows summing to 1.
+
+        `waves` are (n,) float32, mono, in [-1, 1], at `sample_rate_hz`, as `tenuto.sound.audio` gives them; any
+        lengths.
+        """
+        return softmax(logits(self._model, self.preprocessing, waves, batch_size))
+
+    def classify_bytes(self, data: bytes) -> dict[str, float]:
+        """Probability per label of the recording in an audio file's bytes; ClipError when it cannot be used."""
+        wave = audio.waveform(audio.decode_bytes(data), self.sample_rate_hz)
+        return dict(zip(self.labels, self.predict([wave])[0].tolist(), strict=True))
+
+
+def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:
+    """(clips, classes) of a model in evaluation mode, in the order of `waves`."""
+    rows: dict[int, npt.NDArray[np.float64]] = {}
+    with torch.inference_mode():
+        for positions, features in preprocessing.batches(waves, batch_size):
+            scores = model(features.to(model.device)).logits.double().cpu().numpy()
+            rows.update(zip(positions, scores, strict=True))
+    return _stacked(rows, model.config.num_labels)
+
+
+def softmax(scores: Array) -> Array:
+    """Probabilities (clips, classes) of logits."""
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _stacked(rows: dict[int, Array], width: int) -> Array:
+    ordered: Sequence[Array] = [rows[position] for position in range(len(rows))]
+    return np.stack(ordered) if ordered else np.empty((0, width))

@@ -1,0 +1,147 @@
+"""The one way from a recording to what a model takes in, saved with every checkpoint.
+
+Training, evaluation, export and serving all hold the same `Preprocessing`. A clip's input depends on that clip alone:
+it is padded with silence to the next of a few lengths, and only clips of equal length share a batch. So no attention
+mask is needed, and no probability can depend on which clips happened to be scored together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tenuto.errors import BackboneError
+from tenuto.sound import audio
+
+Wave = npt.NDArray[np.float32]
+
+FILE_NAME = "tenuto_preprocessing.json"
+_VERSION = 1
+_LENGTHS_PER_OCTAVE = 4
+_DEFAULT_MIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Sample rate, clip length and feature extraction of one model.
+
+    Clips longer than `max_seconds` are cut around their centre; shorter ones get silence on both sides up to
+    `min_seconds`, or up to the next of four lengths per octave above it. A feature extractor with a window of its own
+    (AST, Whisper) pads by itself: then `pads_itself`, and any clips can share a batch.
+    """
+
+    feature_extractor: Any
+    min_seconds: float
+    max_seconds: float
+    pads_itself: bool
+
+    @classmethod
+    def of(cls, feature_extractor: Any, config: Any, max_clip_seconds: float) -> Preprocessing:
+        """What goes with a transformers feature extractor and model config."""
+        window_seconds = _window_seconds(feature_extractor)
+        min_seconds = float(getattr(config, "min_seconds", _DEFAULT_MIN_SECONDS))
+        return cls(
+            feature_extractor,
+            min_seconds=min(min_seconds, window_seconds or min_seconds),
+            max_seconds=max(min_seconds, min(max_clip_seconds, window_seconds or max_clip_seconds)),
+            pads_itself=window_seconds is not None,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Preprocessing:
+        """The preprocessing saved in a checkpoint folder; BackboneError when it is not whole."""
+        from transformers import AutoFeatureExtractor
+
+        try:
+            choices = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+            feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise BackboneError(f"{folder} holds no whole Tenuto checkpoint: {error}") from error
+        if choices.pop("version") != _VERSION:
+            raise BackboneError(f"{folder} was prepared by another version of Tenuto; train it again.")
+        return cls(feature_extractor, **choices)
+
+    def save(self, folder: Path) -> None:
+        """Write it beside the weights in a checkpoint folder."""
+        self.feature_extractor.save_pretrained(folder)
+        (folder / FILE_NAME).write_text(json.dumps(self._choices(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.feature_extractor.sampling_rate)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The same for preprocessings that give every clip the same input."""
+        whole = self.feature_extractor.to_json_string() + json.dumps(self._choices(), sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def read(self, path: Path) -> Wave:
+        """The recording at `path` as a (n,) wave for `features`; raises ClipError when it cannot be used."""
+        return audio.load_waveform(path, self.sample_rate_hz)
+
+    def length(self, samples: int) -> int:
+        """How many samples the model gets of a clip of so many."""
+        longest = round(self.max_seconds * self.sample_rate_hz)
+        shortest = self.min_seconds * self.sample_rate_hz
+        if self.pads_itself:
+            return min(max(samples, math.ceil(shortest)), longest)
+        steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(samples, shortest) / shortest) - 1e-9)
+        return min(math.ceil(shortest * 2 ** (steps / _LENGTHS_PER_OCTAVE)), longest)
+
+    def fit(self, wave: Wave, length: int) -> Wave:
+        """The (n,) wave cut around its centre, or with silence on both sides, to `length` samples."""
+        excess = len(wave) - length
+        if excess >= 0:
+            return wave[excess // 2 : excess // 2 + length]
+        return np.pad(wave, (-excess // 2, -excess - (-excess // 2)))
+
+    def features(self, waves: Sequence[Wave]) -> Any:
+        """The model's input tensor (clips, ...) for waves that share a batch (see `batches`)."""
+        lengths = [self.length(len(wave)) for wave in waves]
+        if not self.pads_itself:
+            lengths = [max(lengths)] * len(waves)
+        fitted = [self.fit(wave, length) for wave, length in zip(waves, lengths, strict=True)]
+        batch = self.feature_extractor(fitted, sampling_rate=self.sample_rate_hz, return_tensors="pt")
+        return batch[self.feature_extractor.model_input_names[0]]
+
+    def batches(self, waves: Iterable[Wave], batch_size: int) -> Iterator[tuple[list[int], Any]]:
+        """Positions in `waves` and their input tensor, batch by batch; keeps few waves in memory at a time."""
+        waiting: dict[int, list[tuple[int, Wave]]] = {}
+        for position, wave in enumerate(waves):
+            key = 0 if self.pads_itself else self.length(len(wave))
+            bucket = waiting.setdefault(key, [])
+            bucket.append((position, wave))
+            if len(bucket) == batch_size:
+                yield self._batch(waiting.pop(key))
+        for bucket in waiting.values():
+            yield self._batch(bucket)
+
+    def _batch(self, bucket: list[tuple[int, Wave]]) -> tuple[list[int], Any]:
+        return [position for position, _ in bucket], self.features([wave for _, wave in bucket])
+
+    def _choices(self) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "min_seconds": self.min_seconds,
+            "max_seconds": self.max_seconds,
+            "pads_itself": self.pads_itself,
+        }
+
+
+def _window_seconds(feature_extractor: Any) -> float | None:
+    """The fixed window of extractors that pad and cut by themselves, else None."""
+    if hasattr(feature_extractor, "chunk_length"):  # Whisper: seconds
+        return float(feature_extractor.chunk_length)
+    if hasattr(feature_extractor, "num_mel_bins") and hasattr(feature_extractor, "max_length"):  # AST: 10 ms frames
+        return float(feature_extractor.max_length) / 100
+    return None

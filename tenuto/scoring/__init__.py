@@ -1,0 +1,1 @@
+"""Scores: evaluation on common clips, metrics, intervals and p-values, noise, conditions and latency."""

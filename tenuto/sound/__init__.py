@@ -1,0 +1,1 @@
+"""Recordings as sound: decoding, quality, fingerprints, and which recordings are near-duplicates."""

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, spec_augment
+from tenuto.settings import AugmentSettings
+from tests.material import balanced, material
+
+__all__ = ["material"]
+
+
+def test_an_epoch_holds_every_clip_once_in_batches_of_one_length(material: Material) -> None:
+    batches = TrainingBatches(material, AugmentSettings(stretch=0), 4, seed=0)
+    items = [batches[index] for index in range(len(batches))]
+    assert sorted(int(label) for item in items for label in item["labels"]) == sorted(material.classes(material.train))
+    lengths = {material.preprocessing.length(round(16_000 * s)) for s in material.train["duration_seconds"]}
+    assert {item["features"].shape[1] for item in items} == lengths
+    assert len(lengths) > 1
+
+
+def test_an_epoch_is_known_by_seed_and_number_alone(material: Material) -> None:
+    def features(seed: int, *epochs: int) -> torch.Tensor:
+        batches = TrainingBatches(material, AugmentSettings(), 4, seed)
+        for epoch in epochs:
+            batches.begin(epoch)
+        return torch.cat([batches[index]["features"].flatten() for index in range(len(batches))])
+
+    straight = features(0, 0, 1, 2)
+    assert torch.equal(features(0, 2), straight)
+    assert features(0, 1).shape != straight.shape or not torch.equal(features(0, 1), straight)
+
+
+def test_a_balanced_epoch_is_as_long_and_draws_what_is_rare_as_often(material: Material) -> None:
+    """Of every length as many as before: the rare accent, one clip in five, comes as often as the usual one."""
+    plain = TrainingBatches(material, AugmentSettings(), 4, seed=0)
+    even = TrainingBatches(balanced(material, {"sample_by": ["accent"]}), AugmentSettings(), 4, seed=0)
+    rare = (material.train["group_accent"] == "rare").to_numpy()
+    drawn = []
+    for epoch in range(150):
+        even.begin(epoch)
+        items = np.concatenate([even._members[places] for places in even._batches])
+        assert (len(even), len(items)) == (len(plain), len(rare))
+        drawn.append(rare[items].mean())
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.06)
+    assert rare.mean() < 0.3
+
+
+def test_what_a_batch_says_belongs_to_its_clips(material: Material) -> None:
+    """Balanced batches carry the class and the group of the clips that were drawn."""
+    whole = balanced(material, {"sample_by": ["accent"], "group_dro": "accent"})
+    batches = TrainingBatches(whole, AugmentSettings(stretch=0, spec_augment=False), 4, seed=0)
+    by_id = whole.train.set_index("clip_id")
+    for index, places in enumerate(batches._batches):
+        item, ids = batches[index], batches._rows["clip_id"].iloc[places]
+        assert [whole.labels[label] for label in item["labels"]] == by_id.loc[ids, "label"].tolist()
+        named = [whole.balance.group_names[group] for group in item["groups"]]
+        assert named == by_id.loc[ids, "group_accent"].tolist()
+
+
+def test_masks_are_two_stripes_of_the_mean_per_clip() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(16, 30, 40)
+    masked = spec_augment(features)
+    changed = masked != features
+    assert 0 < changed.float().mean() < 0.24
+    means = features.mean(dim=(1, 2), keepdim=True).expand_as(features)
+    assert torch.equal(masked[changed], means[changed])
+    for clip in changed:
+        rows, columns = clip.all(dim=1), clip.all(dim=0)
+        assert torch.equal(clip, rows[:, None] | columns[None, :])
+
+
+def test_mixup_keeps_shares_in_range_and_every_partner() -> None:
+    torch.manual_seed(0)
+    shares = []
+    for _ in range(200):
+        share, partner = draw_mixup(5, 0.3)
+        shares.append(share)
+        assert sorted(partner.tolist()) == [0, 1, 2, 3, 4]
+    assert 0 <= min(shares) < 0.1 and 0.9 < max(shares) <= 1

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tenuto.errors import TrainingError
+from tenuto.learning import finetune, trainer
+from tenuto.learning.predictor import Predictor
+from tenuto.learning.trainer import Scores
+from tests.chirps import params, tiny_checkpoint, write_clips
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finetune")
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> pd.DataFrame:
+    return write_clips(folder / "data", {"down": 9, "flat": 9, "up": 9})
+
+
+def accuracy(path: Path, clips: pd.DataFrame, data: Path) -> float:
+    predictor = Predictor.load(path)
+    test = clips[clips["split"] == "test"]
+    probabilities = predictor.predict([predictor.preprocessing.read(data / name) for name in test["path"]])
+    return float(np.mean(test["label"].to_numpy() == np.array(predictor.labels)[probabilities.argmax(axis=1)]))
+
+
+def test_a_candidate_learns_chirps_and_a_second_call_takes_it_as_it_is(folder: Path, clips: pd.DataFrame) -> None:
+    arguments = (clips, folder / "data", params(), folder / "cache", folder / "candidate")
+    made = finetune.train_candidate(*arguments)
+    assert accuracy(made.path, clips, folder / "data") == 1.0
+    assert made.labels == ("down", "flat", "up")
+    assert made.backbone_licence == "Apache-2.0"
+    assert made.trainable_parameters == 328_128 + 97 * 3
+    assert made.validation["macro_f1"] >= made.validation["probe_macro_f1"]
+    assert finetune.train_candidate(*arguments) == made
+    assert sorted(path.name for path in folder.glob("candidate*")) == ["candidate"]
+
+
+def test_the_same_seed_gives_the_same_bytes(folder: Path, clips: pd.DataFrame) -> None:
+    def weights(name: str, seed: int) -> bytes:
+        made = finetune.train_candidate(clips, folder / "data", params(seed=seed), folder / "cache", folder / name)
+        return (made.path / "model.safetensors").read_bytes()
+
+    assert weights("first", 5) == weights("second", 5)
+
+
+def test_no_epochs_still_train_a_baseline_for_one(folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"epochs": 0})
+    made = finetune.train_baseline(clips, folder / "data", settings, folder / "cache", folder / "opponent")
+    assert made.origin == "epoch 1 from random weights"
+
+
+def test_no_epochs_keep_the_probe(folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"epochs": 0})
+    made = finetune.train_candidate(clips, folder / "data", settings, folder / "cache", folder / "probe")
+    assert made.origin == "linear probe"
+    assert accuracy(made.path, clips, folder / "data") == 1.0
+
+
+def test_the_probe_stays_when_fine_tuning_is_worse(
+    folder: Path, clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(model, *_, **__) -> tuple[Scores, int]:
+        for parameter in model.parameters():
+            parameter.data.zero_()
+        return Scores(macro_f1=0.1, log_loss=1.1), 1
+
+    monkeypatch.setattr(trainer, "train", spoil)
+    made = finetune.train_candidate(clips, folder / "data", params(), folder / "cache", folder / "spoiled")
+    assert made.origin == "linear probe"
+    assert made.validation["macro_f1"] == made.validation["probe_macro_f1"]
+    assert accuracy(made.path, clips, folder / "data") == 1.0
+
+
+def test_the_head_alone_can_be_trained(folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"unfreeze": "head"})
+    made = finetune.train_candidate(clips, folder / "data", settings, folder / "cache", folder / "head")
+    assert made.trainable_parameters == 97 * 3
+
+
+def test_a_baseline_is_the_same_architecture_from_random_weights(folder: Path, clips: pd.DataFrame) -> None:
+    made = finetune.train_baseline(clips, folder / "data", params(), folder / "cache", folder / "baseline")
+    assert made.origin == "epoch 1 from random weights"
+    assert made.trainable_parameters == 328_128 + 97 * 3 + 2 * (3 * 24 + 4 * 48 + 4 * 72 + 8 * 96)
+    assert accuracy(made.path, clips, folder / "data") < 1.0
+
+
+@pytest.mark.parametrize("name", ["log-mel-cnn", "log-mel-crnn"])
+def test_a_baseline_may_be_a_small_network_instead(name: str, folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(finetune={"baseline": name})
+    baseline = finetune.train_baseline(clips, folder / "data", settings, folder / "cache", folder / name)
+    assert baseline.backbone == name
+    assert 0 <= accuracy(baseline.path, clips, folder / "data") <= 1
+
+
+@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "wavlm", "whisper"])
+def test_other_families_go_the_same_way(family: str, folder: Path, clips: pd.DataFrame) -> None:
+    backbone = tiny_checkpoint(family, folder / family)
+    settings = params(backbone=str(backbone))
+    few = clips.groupby(["label", "split"]).head(2)
+    candidate = finetune.train_candidate(few, folder / "data", settings, folder / "cache", folder / f"{family}-c")
+    baseline = finetune.train_baseline(few, folder / "data", settings, folder / "cache", folder / f"{family}-b")
+    assert candidate.labels == baseline.labels == ("down", "flat", "up")
+    assert candidate.backbone_revision == baseline.backbone_revision
+    assert 0 <= accuracy(candidate.path, few, folder / "data") <= 1
+
+
+def test_filling_is_compared_for_what_was_rare(folder: Path) -> None:
+    data = folder / "rare"
+    table = write_clips(data, {"down": 24, "flat": 24, "up": 24})
+    rare = (table["label"] == "up") & (table["split"] == "train")
+    table = table[~rare | (rare.cumsum() <= 2)]
+    compared = finetune.compare_fill(table, data, params(augment={"max_copies": 5}), folder / "cache")
+    assert compared.copies["label=up"] == 10
+    for name in ("without fill", "with fill"):
+        assert set(compared.recall[name]) >= {"macro", "label=up"}
+    assert compared.recall["with fill"]["label=up"] >= compared.recall["without fill"]["label=up"]
+
+
+def test_nothing_rare_leaves_nothing_to_compare(folder: Path, clips: pd.DataFrame) -> None:
+    compared = finetune.compare_fill(clips, folder / "data", params(), folder / "cache")
+    assert compared.copies == {}
+    assert compared.recall["with fill"] == compared.recall["without fill"]
+
+
+@pytest.mark.parametrize("lost", ["train", "validation"])
+def test_too_small_splits_say_what_is_missing(lost: str, folder: Path, clips: pd.DataFrame) -> None:
+    with pytest.raises(TrainingError, match="wanted at least 2 classes and 1 validation clip"):
+        finetune.train_candidate(
+            clips[clips["split"] != lost], folder / "data", params(), folder / "cache", folder / "small"
+        )
