@@ -15,7 +15,7 @@ import pandas as pd
 from tenuto.deciding.policy import Rule
 from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation
 from tenuto.scoring import acoustics
-from tenuto.scoring.evaluation import CANDIDATE
+from tenuto.scoring.evaluation import CANDIDATE, group_names
 from tenuto.scoring.tallies import BoolArray
 
 
@@ -67,11 +67,6 @@ def slices_of(rule: Rule, table: pd.DataFrame, evaluation: Evaluation) -> tuple[
         return found
     (other,) = _named(rule.minus, rows, rule.min_clips)
     return tuple(_less(slices, other) for slices in found)
-
-
-def group_names(rows: pd.DataFrame) -> list[str]:
-    """The groups that any of the clips has, without their prefix."""
-    return _names(rows, GROUP_PREFIX)
 
 
 def _names(rows: pd.DataFrame, prefix: str) -> list[str]:
