@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FSDD = Path(os.environ.get("TENUTO_FSDD", ROOT.parent / "shared/data/fsdd/recordings"))
+FSDD = Path(os.environ.get("TENUTO_FSDD") or ROOT.parent / "shared/data/fsdd/recordings")
+"""The 3,000 recordings of the Free Spoken Digit Dataset: TENUTO_FSDD, else where they lie beside this checkout.
+
+Tests take them from here too, so that both hear the same files.
+"""
+
+ABSENT = f"the Free Spoken Digit recordings are not at {FSDD}; set TENUTO_FSDD to their folder"
 
 
 def tenuto(folder: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> tuple[dict[str, Any], float]:
@@ -38,4 +44,4 @@ def machine() -> str:
 def require_recordings() -> None:
     """Ends the benchmark, saying what it needs, where the real recordings are absent."""
     if not FSDD.is_dir():
-        raise SystemExit(f"the Free Spoken Digit recordings are not at {FSDD}; set TENUTO_FSDD to their folder")
+        raise SystemExit(ABSENT)

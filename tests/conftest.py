@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.command import ABSENT, FSDD
+
 os.environ.update(
     DO_NOT_TRACK="true",
     DVC_NO_ANALYTICS="1",
@@ -23,9 +25,8 @@ def project_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def fsdd(project_root: Path) -> Path:
+def fsdd() -> Path:
     """The folder of 3,000 real recordings; the test is skipped where it is absent."""
-    folder = Path(os.environ.get("TENUTO_FSDD", project_root.parent / "shared/data/fsdd/recordings"))
-    if not folder.is_dir():
-        pytest.skip(f"the Free Spoken Digit recordings are not at {folder}; set TENUTO_FSDD to their folder")
-    return folder
+    if not FSDD.is_dir():
+        pytest.skip(ABSENT)
+    return FSDD

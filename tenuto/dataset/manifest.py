@@ -97,11 +97,6 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
     return tuple(Quarantined(**row) for row in rows)
 
 
-def write_quarantine(rows: Sequence[Quarantined], path: Path) -> None:
-    """Write the table of recordings that were left out (path, reason, detail, label), sorted by path."""
-    _staged(_quarantine_table(rows), path).replace(path)
-
-
 def _schema(groups: Sequence[str]) -> pa.Schema:
     after_label = COLUMNS.index("label") + 1
     group_fields = [pa.field(GROUP_PREFIX + name, pa.string()) for name in groups]

@@ -16,7 +16,6 @@ import torch
 from tenuto.errors import BackboneError
 from tenuto.learning.backbones import quiet, speech_embedding
 from tenuto.learning.preprocessing import Preprocessing, Wave
-from tenuto.sound import audio
 
 Array = npt.NDArray[np.float64]
 
@@ -55,11 +54,6 @@ class Predictor:
         lengths.
         """
         return softmax(logits(self._model, self.preprocessing, waves, batch_size))
-
-    def classify_bytes(self, data: bytes) -> dict[str, float]:
-        """Probability per label of the recording in an audio file's bytes; ClipError when it cannot be used."""
-        wave = audio.waveform(audio.decode_bytes(data), self.sample_rate_hz)
-        return dict(zip(self.labels, self.predict([wave])[0].tolist(), strict=True))
 
 
 def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:

@@ -65,9 +65,9 @@ def test_the_quarantine_comes_back_sorted(tmp_path):
         Quarantined(path="b.wav", reason="silent", detail="peak", label="yes"),
         Quarantined(path="a.wav", reason="not-audio", detail="text", label=None),
     ]
-    path = tmp_path / "quarantine.parquet"
+    path = tmp_path / manifest.QUARANTINE_FILE_NAME
     assert manifest.read_quarantine(path) == ()
-    manifest.write_quarantine(rows, path)
+    manifest.replace(manifest.empty(), rows, tmp_path)
     assert manifest.read_quarantine(path) == (rows[1], rows[0])
     assert list(pd.read_parquet(path).columns) == ["path", "reason", "detail", "label"]
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenuto.errors import BackboneError, ClipError
+from tenuto.errors import BackboneError
 from tenuto.learning import backbones, checkpoint
 from tenuto.learning.predictor import Predictor, softmax
 from tenuto.learning.preprocessing import Preprocessing
-from tenuto.sound import audio
 from tests.chirps import chirp, tiny_checkpoint
 
 LABELS = ("down", "flat", "up")
@@ -57,20 +56,6 @@ def test_probabilities_do_not_depend_on_the_batch(family: str, tmp_path: Path) -
 def test_knows_labels_and_rate(predictor: Predictor) -> None:
     assert predictor.labels == LABELS
     assert predictor.sample_rate_hz == 16_000
-
-
-def test_bytes_give_what_the_file_gives(predictor: Predictor) -> None:
-    wave = audio.resample(chirp("up", np.random.default_rng(0)), 16_000, 22_050)
-    data = audio.encode_wav(wave, 22_050)
-    heard = audio.waveform(audio.decode_bytes(data), 16_000)
-    answer = predictor.classify_bytes(data)
-    assert list(answer) == list(LABELS)
-    np.testing.assert_allclose(list(answer.values()), predictor.predict([heard])[0])
-
-
-def test_bytes_that_are_no_audio_say_why(predictor: Predictor) -> None:
-    with pytest.raises(ClipError, match="not-audio"):
-        predictor.classify_bytes(b"hello")
 
 
 def test_no_waves_give_no_rows(predictor: Predictor) -> None:

@@ -25,8 +25,6 @@ ROLES = {
 }
 """What each split was used for, in the order of influence on a model: only the first two shape its weights."""
 
-SPLITS_HEARD = ("train", "validation")
-
 
 class LabelShare(Record):
     """The clips of one label in one split."""
