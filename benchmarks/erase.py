@@ -2,7 +2,8 @@
 
     python -m benchmarks.erase
 
-Synthetic recordings, 42 by seven speakers. The search (`benchmarks.search`) knows nothing of the erasure.
+Synthetic recordings, 42 by seven speakers. The search (`benchmarks.search`) knows nothing of the erasure. Ends with exit
+code 1 when anything of her is found afterwards, nothing was found before, or a clip of somebody else changed its split.
 """
 
 from __future__ import annotations
@@ -48,8 +49,11 @@ def main() -> None:
         finally:
             tenuto(root, "down")
         show(before, after, seconds)
+        check(before, after)
         moved = int((divided_after != divided_before[divided_after.index]).sum())
         print(f"{moved} of the other {len(divided_after)} clips in another split than before")
+        if moved:
+            raise SystemExit("the erasure moved clips of others")
 
 
 def fill(root: Path) -> None:
@@ -106,9 +110,21 @@ def show(before: Found, after: Found, seconds: float) -> None:
         cells = [f"{before[1].get(place, {}).get(kind, 0)} -> {after[1].get(place, {}).get(kind, 0)}" for kind in kinds]
         files = f"{before[0][place]} -> {after[0][place]}"
         print(f"{place:34}{files:>12}  " + "".join(f"{cell:>20}" for cell in cells))
-    total = [sum(sum(counts.values()) for counts in hits.values()) for _, hits in (before, after)]
     print(f"{sum(before[0].values())} files searched before, {sum(after[0].values())} after")
-    print(f"hits {total[0]} before, {total[1]} after; erased in {seconds:.1f} s")
+    print(f"hits {hits(before)} before, {hits(after)} after; erased in {seconds:.1f} s")
+
+
+def check(before: Found, after: Found) -> None:
+    """Ends the benchmark when something of her is left, or when the search was blind from the beginning."""
+    if not hits(before):
+        raise SystemExit("the search found nothing before the erasure: it proves nothing")
+    if hits(after):
+        raise SystemExit(f"{hits(after)} hits are left after the erasure")
+
+
+def hits(found: Found) -> int:
+    """How often anything of her was found, all places and kinds together."""
+    return sum(sum(counts.values()) for counts in found[1].values())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m benchmarks.reproduce
 
-Works in a fresh clone of this repository: `tenuto retrain` on the starter set, then `tenuto reproduce @champion`.
+Works in a fresh clone of this repository: `tenuto retrain` on the starter set, then `tenuto reproduce @champion`. Ends
+with exit code 1 when the retrain makes no champion, or when what is made again is not identical.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ def main() -> None:
         first, seconds = tenuto(clone, "retrain", codes=(0, 2))
         trained = first["metrics"]["candidate"]
         print(f"retrain: {first['verdict']}, macro-F1 {trained['macro_f1']:.3f}, {seconds:.0f} s")
-        version = first["model"]["version"] if first["model"] else "@champion"
-        found, seconds = tenuto(clone, "reproduce", str(version), codes=(0, 2))
+        if first["verdict"] != "promote":
+            raise SystemExit(f"no champion to make again: the verdict is {first['verdict']}")
+        found, seconds = tenuto(clone, "reproduce", "@champion", codes=(0, 2))
         print(f"reproduce: {found['summary']}, {seconds:.0f} s")
         show(found)
         left = subprocess.run(["git", "worktree", "list"], cwd=clone, capture_output=True, text=True, check=True)
         print(f"  worktrees left over: {len(left.stdout.splitlines()) - 1}")
     print(machine())
+    if found["result"] != "identical":
+        raise SystemExit(f"not identical: {found['summary']}")
 
 
 def show(found: dict[str, object]) -> None:
