@@ -22,7 +22,12 @@ Clip = Annotated[
 ]
 Group = Annotated[str | None, typer.Option("--group", metavar="NAME=VALUE", help="Who holds clips of this speaker ...")]
 Request = Annotated[
-    str | None, typer.Option("--served", metavar="REQUEST_ID", help="What made the model that answered this request.")
+    str | None,
+    typer.Option(
+        "--served",
+        metavar="REQUEST_ID",
+        help="What made the model that answered this request; your service writes the log, nothing here serves yet.",
+    ),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", help="Write to this file: .csv or .parquet for the clips, .html the page.")

@@ -1,7 +1,8 @@
 """Which version answered which request: what an audit of a served prediction starts from.
 
 One row per prediction in a SQLite file beside the registry. It holds no audio and no name: the request's id leads to a
-version, and the version to the recordings that trained it.
+version, and the version to the recordings that trained it. Whoever serves a version writes the log, by calling `record`
+for every answer; nothing in this release serves, so without such a caller there is no log.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def find(path: Path, request_id: str) -> Served:
     """
     if not path.is_file():
         raise RegistryError(
-            f"No prediction was served from this workspace yet ({path} is not there), so request {request_id!r} cannot "
-            "be looked up. `tenuto audit MODEL/VERSION` starts from a version."
+            f"There is no log of served predictions ({path} is not there), so request {request_id!r} cannot be looked "
+            "up. Whoever serves a version writes it with `tenuto.tracing.served.record`; nothing in this release "
+            "serves yet. `tenuto audit MODEL/VERSION` starts from a version."
         )
     with _log(path) as log:
         log.execute(_SCHEMA)
