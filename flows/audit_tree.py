@@ -87,7 +87,12 @@ def _add_run(tree: Tree, found: ModelAudit, run: RunDocument) -> None:
     code = branch.add(f"code  {_commit(run)}")
     for file in run.code.dirty_files if run.code else ():
         code.add(f"[yellow]not committed[/]  {escape(file)}")
-    branch.add(f"environment  {_environment(run)}")
+    environment = branch.add(f"environment  {_environment(run)}")
+    if run.lock:
+        environment.add(f"{counted(run.lock.packages, 'package')} installed, sha256 {run.lock.sha256}")
+        environment.add(escape(run.lock.place))
+    else:
+        environment.add("[yellow]list of all packages  not recorded[/]")
 
 
 def _add_data(tree: Tree, found: ModelAudit, run: RunDocument) -> None:

@@ -5,6 +5,7 @@ No Prefect here: `tenuto audit` calls this when the index lacks something, and a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -19,7 +20,7 @@ from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
 from tenuto.tracing import lineage
 from tenuto.tracing.audit import copies
-from tenuto.tracing.audit.documents import Met, RunDocument, VersionDocument
+from tenuto.tracing.audit.documents import Lock, Met, RunDocument, VersionDocument
 from tenuto.tracing.audit.index import Index, group_text
 from tenuto.tracing.audit.listings import ClipUse
 
@@ -174,6 +175,7 @@ def _document(run: Run, name: str, files: _Files) -> RunDocument:
         code=made_from.code if made_from else None,
         source_sha256=tags.get("tenuto.source_sha256"),
         environment=made_from.environment if made_from else {},
+        lock=_lock(run, files),
         validation=tuple(
             Met(expectation=f.expectation, severity=f.severity, success=f.success, summary=f.summary)
             for f in (report.findings if report else ())
@@ -184,6 +186,17 @@ def _document(run: Run, name: str, files: _Files) -> RunDocument:
         macro_f1={key.removesuffix(".macro_f1"): at for key, at in metrics.items() if key.endswith(".macro_f1")},
         artifacts=run.info.artifact_uri,
     )
+
+
+def _lock(run: Run, files: _Files) -> Lock | None:
+    """The run's list of packages, hashed as it is stored; None when it left none."""
+    name = f"{lineage.INPUTS}/{lineage.LOCK}"
+    path = files.path(name)
+    if path is None:
+        return None
+    content = path.read_bytes()
+    packages = len(lineage.locked(content.decode("utf-8", "replace")))
+    return Lock(sha256=hashlib.sha256(content).hexdigest(), packages=packages, place=f"{run.info.artifact_uri}/{name}")
 
 
 def _clips(run: Run, files: _Files) -> list[ClipUse] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ def test_a_run_is_in_the_index_as_it_was_logged(tracking_uri: str, tmp_path: Pat
         assert (run.run_id, run.status, run.verdict, run.reasons) == (run_id, "FINISHED", "promote", ("better",))
         assert run.is_trained and run.flow_run == "flow-run" and run.dataset_clips == 15
         assert run.code is not None and run.code.dirty_files == ("params.yaml",)
+        assert run.lock is not None
+        stored = Path(run.lock.place.removeprefix("file://")).read_bytes()
+        assert (run.lock.sha256, run.lock.packages) == (hashlib.sha256(stored).hexdigest(), stored.count(b"\n"))
+        assert b"mlflow==" in stored
         assert [(met.expectation, met.success) for met in run.validation] == [("balance", False)]
         (version,) = index.versions("bells")
         assert (version.version, version.run_id, version.evaluated_against) == ("1", run_id, None)

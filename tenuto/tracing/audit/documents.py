@@ -19,6 +19,14 @@ class Met(Record):
     summary: str
 
 
+class Lock(Record):
+    """The list of all packages that were installed, as the run kept it."""
+
+    sha256: str
+    packages: int
+    place: str = Field(description="where MLflow keeps the file")
+
+
 class RunDocument(Record):
     """One ended run; what it did not come to is empty."""
 
@@ -33,6 +41,7 @@ class RunDocument(Record):
     code: CodeVersion | None = None
     source_sha256: str | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+    lock: Lock | None = Field(default=None, description="every installed package; None when the run kept no list")
     validation: tuple[Met, ...] = ()
     verdict: str | None = None
     reasons: tuple[str, ...] = ()

@@ -188,7 +188,8 @@ def _code(run: RunDocument) -> Box:
 
 def _packages(run: RunDocument) -> Box:
     python = f"python {run.environment['python']}" if "python" in run.environment else "unknown"
-    return Box("environment", "environment", (python, formats.counted(len(run.environment), "version")))
+    lock = f"lock {_short(run.lock.sha256)}" if run.lock else "no list of packages"
+    return Box("environment", "environment", (python, lock))
 
 
 def _flow_run(run: RunDocument) -> Box:

@@ -58,6 +58,13 @@ def test_both_drawings_hold_every_step_of_the_lineage(made: ModelAudit) -> None:
     assert "week/a1.wav" in words(wide)
 
 
+def test_the_list_of_packages_is_named_with_its_hash(made: ModelAudit, index: Index) -> None:
+    text = page.render(made)
+    assert f"<code>{'10c4' * 16}</code>" in text and "<code>file:///store/inputs/environment.lock</code>" in text
+    index.add(run(4, lock=None), [])
+    assert "The list of all packages was not recorded" in page.render(answers.model(index, version(4), {}))
+
+
 def test_the_page_of_a_prediction_names_it(made: ModelAudit) -> None:
     call = Served(
         request_id="call-7",
