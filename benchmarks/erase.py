@@ -2,7 +2,7 @@
 
     python -m benchmarks.erase
 
-Synthetic recordings, 42 by seven speakers. The search (`benchmarks.search`) knows nothing of the erasure. Ends with exit
+Synthetic recordings, 42 by seven speakers. The search (`benchmarks.search`) knows nothing of the erasure. Exit
 code 1 when anything of her is found afterwards, nothing was found before, or a clip of somebody else changed its split.
 """
 
