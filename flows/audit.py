@@ -93,7 +93,8 @@ def clip_table(audit: Audit, found: ModelAudit) -> list[dict[str, Any]]:
     """Every clip of a version's run as a row, with split, weight, copies, label, groups and source."""
     if found.run is None:
         return []
-    return answers.table(audit.index.clips_of(found.run.run_id), is_trained=found.run.is_trained)
+    run_id = found.run.run_id
+    return answers.table(audit.index.clips_of(run_id), found.run, audit.index.weights(run_id))
 
 
 def write(

@@ -116,22 +116,40 @@ def _add_split(tree: Tree, found: ModelAudit, split: str, shares: Sequence[Label
         if splits.get(split):
             groups.append(counted(splits[split], name))
     of = f" of {', '.join(groups)}" if groups else ""
-    branch = tree.add(f"{_PHRASES.get(split, split)} [bold]{counted(clips, 'clip')}[/]{escape(of)}{_copies(shares)}")
+    heard = f", {_weights(found.run, shares)}{_copies(shares)}" if split == "train" and found.run else ""
+    branch = tree.add(f"{_PHRASES.get(split, split)} [bold]{counted(clips, 'clip')}[/]{escape(of)}{heard}")
     rows = Table.grid(padding=(0, 2))
     for share in shares:
         more = " ..." if share.clips > len(share.first_sources) else ""
         names = ", ".join(share.first_sources) + more
         copies = f"+ {share.copies:,} copies" if share.copies else ""
-        rows.add_row(escape(share.label), f"{share.clips:,}", copies, f"[dim]{escape(names)}[/]")
+        weight = f"weight {_span(share.weights)}" if share.weights and share.weights != (1, 1) else ""
+        rows.add_row(escape(share.label), f"{share.clips:,}", weight, copies, f"[dim]{escape(names)}[/]")
     branch.add(rows)
 
 
 def _copies(shares: Sequence[LabelShare]) -> str:
-    if shares[0].split != "train":
-        return ""
     if any(share.copies is None for share in shares):
-        return ", weight 1 each; augmented copies not recorded"
-    return f", weight 1 each, and {counted(sum(s.copies or 0 for s in shares), 'augmented copy', 'augmented copies')}"
+        return "; augmented copies not recorded"
+    return f", and {counted(sum(s.copies or 0 for s in shares), 'augmented copy', 'augmented copies')}"
+
+
+def _weights(run: RunDocument, shares: Sequence[LabelShare]) -> str:
+    """What one clip counted: 'weight 1 each' only when all did."""
+    loss = "" if run.loss == "cross-entropy" else f" in the {run.loss} loss"
+    spans = [share.weights for share in shares if share.weights]
+    if run.weighting == "even":
+        return f"weight 1 each{loss}"
+    if run.weighting == "group DRO":
+        return f"weight varies (group DRO){loss}"
+    if not spans:
+        return "weight not recorded"
+    return f"weight {_span((min(low for low, _ in spans), max(high for _, high in spans)))}{loss}"
+
+
+def _span(weights: tuple[float, float]) -> str:
+    low, high = (f"{weight:.3g}" for weight in weights)
+    return low if low == high else f"{low} to {high}"
 
 
 def _print_erased(found: HeardAudit) -> None:
@@ -254,8 +272,9 @@ def print_clips(rows: Sequence[dict[str, object]]) -> None:
     for row in rows:
         groups = " ".join(f"{name.removeprefix('group_')}={row[name]}" for name in row if name.startswith("group_"))
         copies = "?" if row["copies"] is None else row["copies"]
+        weight = "?" if row["weight"] is None else f"{row['weight']:.3g}"
         out.print(
-            f"{row['clip_id']}  {row['split']:10}  weight {row['weight']}  copies {copies:>2}  "
+            f"{row['clip_id']}  {row['split']:10}  weight {weight}  copies {copies:>2}  "
             f"{escape(str(row['label']))}  {escape(str(row['source']))}  {escape(groups)}",
             highlight=False,
         )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
 from tenuto.tracing import lineage
 from tenuto.tracing.audit import copies
-from tenuto.tracing.audit.documents import Lock, Met, RunDocument, VersionDocument
+from tenuto.tracing.audit.documents import Lock, Met, RunDocument, VersionDocument, Weighting
 from tenuto.tracing.audit.index import Index, group_text
 from tenuto.tracing.audit.listings import ClipUse
 
@@ -51,7 +51,9 @@ def catch_up(tracking_uri: str, name: str, index_path: Path, named: Collection[s
         for run in missing:
             with tempfile.TemporaryDirectory(prefix="tenuto-audit-") as folder:
                 files = _Files(client, run.info.run_id, Path(folder))
-                index.add(_document(run, name, files), _clips(run, files))
+                clips, weights = _clips(run, files)
+                weighting = _weighting(run, weights)
+                index.add(_document(run, name, files, weighting), clips, weights if weighting == "uneven" else None)
         index.set_versions(name, [_version(version) for version in _versions(client, name)])
         for run_id in sorted(set(named) - index.run_ids()):
             if _is_gone(client, run_id):
@@ -158,7 +160,7 @@ def _version(version: ModelVersion) -> VersionDocument:
     )
 
 
-def _document(run: Run, name: str, files: _Files) -> RunDocument:
+def _document(run: Run, name: str, files: _Files, weighting: Weighting) -> RunDocument:
     tags, metrics = run.data.tags, run.data.metrics
     made_from = files.record("lineage/lineage.json", lineage.Lineage)
     verdict = files.record("verdict/verdict.json", Verdict)
@@ -175,6 +177,8 @@ def _document(run: Run, name: str, files: _Files) -> RunDocument:
         code=made_from.code if made_from else None,
         source_sha256=tags.get("tenuto.source_sha256"),
         environment=made_from.environment if made_from else {},
+        weighting=weighting,
+        loss=run.data.params.get("imbalance.loss", "cross-entropy"),
         lock=_lock(run, files),
         validation=tuple(
             Met(expectation=f.expectation, severity=f.severity, success=f.success, summary=f.summary)
@@ -199,28 +203,47 @@ def _lock(run: Run, files: _Files) -> Lock | None:
     return Lock(sha256=hashlib.sha256(content).hexdigest(), packages=packages, place=f"{run.info.artifact_uri}/{name}")
 
 
-def _clips(run: Run, files: _Files) -> list[ClipUse] | None:
-    """The clips table of a run; None when it left none."""
+def _weighting(run: Run, weights: Mapping[tuple[str, str], float]) -> Weighting:
+    """How the clips counted, as the table says, or else the parameters: tables have weights only since this release."""
+    said = run.data.params
+    if said.get("imbalance.group_dro", "None") != "None":
+        return "group DRO"
+    if weights:
+        return "even" if set(weights.values()) == {1.0} else "uneven"
+    plain = (
+        said.get("imbalance.sample_by", "()") in ("()", "[]") and said.get("imbalance.class_weights", "none") == "none"
+    )
+    return "even" if plain else "unknown"
+
+
+def _clips(run: Run, files: _Files) -> tuple[list[ClipUse] | None, dict[tuple[str, str], float]]:
+    """The clips table of a run and the weights of those trained on, by label and groups; None when it left none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = files.path(lineage.CLIPS)
     if path is None:
-        return None
+        return None, {}
     try:
         names = pq.read_schema(path).names
-        wanted = ("clip_id", "label", "source", "split", "aside_reason", "copies")
+        wanted = ("clip_id", "label", "source", "split", "aside_reason", "copies", "weight")
         groups = [name for name in names if name.startswith(GROUP_PREFIX)]
         table = pq.read_table(path, columns=[n for n in names if n in wanted or n in groups], partitioning=None)
     except (pa.ArrowException, OSError) as error:
         log.warning("the clips table of run %s is damaged: %s", run.info.run_id, error)
-        return None
+        return None, {}
     columns = {name: table[name].to_pylist() for name in table.column_names}
     columns["copies"] = _copies(run, path, columns)
     columns["groups"] = _group_texts({name.removeprefix(GROUP_PREFIX): columns[name] for name in groups}, len(table))
     columns.setdefault("aside_reason", [""] * len(table))
     ordered = ("clip_id", "label", "groups", "source", "split", "copies", "aside_reason")
-    return [ClipUse(*row) for row in zip(*(columns[name] for name in ordered), strict=True)]
+    return [ClipUse(*row) for row in zip(*(columns[name] for name in ordered), strict=True)], _weights(columns)
+
+
+def _weights(columns: dict[str, list[Any]]) -> dict[tuple[str, str], float]:
+    """The weights of the clips trained on, by label and groups, on which alone they depend."""
+    rows = zip(columns["split"], columns["label"], columns["groups"], columns.get("weight", ()), strict=False)
+    return {(label, groups): weight for split, label, groups, weight in rows if split == "train" and weight}
 
 
 def _group_texts(groups: dict[str, list[str | None]], rows: int) -> list[str]:

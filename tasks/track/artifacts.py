@@ -39,7 +39,7 @@ class Results(Record):
     verdict: Verdict
     clips_path: Path | None = None
     params: Params | None = None
-    """With them the stored clips table says how many augmented copies of each clip the run trained on."""
+    """With them the stored clips table says how many augmented copies of each clip the run trained on, and weights."""
     validation: ValidationReport | None = None
     checkpoint: Checkpoint | None = None
     evaluation: Evaluation | None = None
@@ -63,7 +63,7 @@ def files(results: Results) -> dict[str, bytes]:
     found = {EVIDENCE[name]: _json(record) for name, record in records.items() if record is not None}
     found[EVIDENCE["verdict"]] = _json(results.verdict)
     if results.clips_path:
-        found[lineage.CLIPS] = _clips(results.clips_path, results.params)
+        found[lineage.CLIPS] = _clips(results.clips_path, results.params, is_trained=results.checkpoint is not None)
     if results.evaluation:
         found[EVIDENCE["probabilities"]] = results.evaluation.probabilities_path.read_bytes()
     if results.golden:
@@ -104,10 +104,12 @@ def _json(record: BaseModel) -> bytes:
     return record.model_dump_json(indent=2).encode()
 
 
-def _clips(path: Path, params: Params | None) -> bytes:
+def _clips(path: Path, params: Params | None, *, is_trained: bool) -> bytes:
     table = pd.read_parquet(path).drop(columns=_UNREAD, errors="ignore")
     if params:
         table = table.assign(copies=copies.copies(table, params.augment, params.seed))
+    if params and is_trained:
+        table = table.assign(weight=copies.weights(table, params))
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()

@@ -59,6 +59,21 @@ def balance(
     return Balance(_loss(counts, settings, finetune.label_smoothing), _draws(rows, settings.sample_by), groups, names)
 
 
+def weights(rows: pd.DataFrame, classes: IntArray, count: int, settings: ImbalanceSettings) -> FloatArray | None:
+    """How much each training row counts against the mean: how often it is drawn times its class's weight in the loss.
+
+    (clips,), all 1 when neither `sample_by` nor `class_weights` is set; None with `group_dro`, which changes them at
+    every step. Fine-tuning draws among clips of about equal length, so it comes as near as the lengths let it; what
+    a loss makes of a clip's own score (focal, margins) is no weight. Raises SettingsError as `balance` does.
+    """
+    if settings.group_dro is not None:
+        return None
+    draws = _draws(rows, settings.sample_by)
+    by_class = losses.class_weights(torch.from_numpy(np.bincount(classes, minlength=count)), settings.class_weights)
+    found = np.ones(len(rows)) if draws is None else draws
+    return found if by_class is None else found * by_class.double().numpy()[classes]
+
+
 def _loss(counts: torch.Tensor, settings: ImbalanceSettings, smoothing: float) -> losses.Loss:
     weights = losses.class_weights(counts, settings.class_weights)
     if settings.loss == "focal":

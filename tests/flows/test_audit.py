@@ -139,7 +139,7 @@ def test_clips_are_listed_and_written(
     assert {row["clip_id"]: (row["split"], row["weight"]) for row in listed} == expected
     written = ask("--output", str(tmp_path / "clips.csv"))["written"]
     with Path(written[0]).open(newline="") as file:
-        assert {row["clip_id"]: (row["split"], int(row["weight"])) for row in csv.DictReader(file)} == expected
+        assert {row["clip_id"]: (row["split"], float(row["weight"])) for row in csv.DictReader(file)} == expected
     ask("--output", str(tmp_path / "clips.parquet"))
     assert pq.read_table(tmp_path / "clips.parquet").num_rows == CLIPS
     code, out, _ = offline.run(workspace.root, "audit", "--clips")

@@ -9,7 +9,7 @@ import torch
 
 from tenuto.errors import SettingsError
 from tenuto.learning import losses
-from tenuto.learning.imbalance import Balance, balance
+from tenuto.learning.imbalance import Balance, balance, weights
 from tenuto.settings import FinetuneSettings, ImbalanceSettings
 
 ROWS = pd.DataFrame(
@@ -43,6 +43,24 @@ def test_every_combination_that_occurs_is_drawn_equally_often() -> None:
     draws = balanced(sample_by=["label", "accent"]).draws
     assert draws is not None
     assert draws.tolist() == pytest.approx([2 / 3, 2 / 3, 4 / 3, 4 / 3])
+
+
+def weighed(**settings: object) -> list[float] | None:
+    found = weights(ROWS, CLASSES, 2, ImbalanceSettings.model_validate(settings))
+    return None if found is None else found.tolist()
+
+
+def test_weights_are_draws_times_class_weights() -> None:
+    """Accent x thrice and y once: drawn 2 / 3 and 2 times; three up and one down: 2 / 3 and 2 in the loss."""
+    assert weighed() == [1, 1, 1, 1]
+    assert weighed(sample_by="accent") == pytest.approx([2 / 3, 2 / 3, 2, 2 / 3])
+    assert weighed(class_weights="inverse") == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2])
+    both = weighed(sample_by="accent", class_weights="inverse", loss="focal")
+    assert both == pytest.approx([4 / 9, 4 / 9, 4 / 3, 4 / 3])
+
+
+def test_group_dro_has_no_weights_that_stay() -> None:
+    assert weighed(group_dro="accent", class_weights="inverse") is None
 
 
 def test_clips_without_the_group_are_a_group_of_their_own() -> None:

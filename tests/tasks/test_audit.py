@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tenuto.learning import augment
 from tenuto.records import Checkpoint, CodeVersion, DatasetVersion, Finding, ValidationReport, Verdict
 from tenuto.settings import Params
 from tenuto.tracing import lineage
+from tenuto.tracing.audit import answers
+from tenuto.tracing.audit.documents import VersionDocument
 from tenuto.tracing.audit.index import Index
 from tenuto.tracing.lineage import Lineage
 
@@ -38,8 +41,16 @@ def clips() -> pd.DataFrame:
     return table
 
 
-def retrained(uri: str, folder: Path, table: pd.DataFrame | None, *, source_sha256: str = "") -> str:
-    """The id of a run as the retrain flow leaves it."""
+def retrained(
+    uri: str,
+    folder: Path,
+    table: pd.DataFrame | None,
+    *,
+    source_sha256: str = "",
+    params: Params = PARAMS,
+    is_weighed: bool = False,
+) -> str:
+    """The id of a run as the retrain flow leaves it, or, unless it `is_weighed`, as older releases left it."""
     made_from = Lineage(
         dataset=DatasetVersion(md5="1" * 32 + ".dir", manifest_path=Path("m"), clips=15, quarantined=0),
         code=CodeVersion(commit="abc", branch="main", dirty_files=("params.yaml",)),
@@ -48,7 +59,7 @@ def retrained(uri: str, folder: Path, table: pd.DataFrame | None, *, source_sha2
         environment={"torch": "2.13.0"},
         prefect_run="flow-run",
     )
-    run_id = track.start.fn(uri, "bells", PARAMS, made_from)
+    run_id = track.start.fn(uri, "bells", params, made_from)
     path = None
     if table is not None:
         path = folder / "clips.parquet"
@@ -67,6 +78,7 @@ def retrained(uri: str, folder: Path, table: pd.DataFrame | None, *, source_sha2
     results = track.Results(
         verdict=Verdict(verdict="promote", reasons=("better",), rules=(), policy_sha256="f"),
         clips_path=path,
+        params=params if is_weighed else None,
         validation=ValidationReport(findings=(finding,)),
         checkpoint=checkpoint if table is not None else None,
     )
@@ -122,6 +134,39 @@ def test_copies_of_other_code_are_not_recorded_unless_the_table_has_them(trackin
                 ("train", copies),
                 *((split, 0) for split in ("validation", "test", "aside")),
             }
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "is_weighed", "weighting", "span"),
+    [
+        ({}, True, "even", (1.0, 1.0)),
+        ({}, False, "even", (1.0, 1.0)),
+        ({"sample_by": "label", "loss": "focal"}, True, "uneven", (3.0, 3.0)),
+        ({"sample_by": "label"}, False, "unknown", None),
+        ({"group_dro": "speaker"}, True, "group DRO", None),
+    ],
+)
+def test_the_weight_of_a_clip_is_the_one_that_it_had(
+    tracking_uri: str,
+    tmp_path: Path,
+    imbalance: dict[str, object],
+    is_weighed: bool,
+    weighting: str,
+    span: tuple[float, float] | None,
+) -> None:
+    """Ten clips of `up` and two of `down`, drawn equally often: one of `down` counts 3, one of `up` 0.6."""
+    params = Params.model_validate({"name": "bells", "augment": {"fill": 0.0}, "imbalance": imbalance})
+    run_id = retrained(tracking_uri, tmp_path, clips(), params=params, is_weighed=is_weighed)
+    audit.catch_up(tracking_uri, "bells", tmp_path / "i.sqlite")
+    made = VersionDocument(model="bells", version="1", run_id=run_id, registered_at=datetime.now(UTC))
+    with Index.open(tmp_path / "i.sqlite") as index:
+        found = answers.model(index, made, {})
+        assert found.run is not None
+        assert (found.run.weighting, found.run.loss) == (weighting, imbalance.get("loss", "cross-entropy"))
+        assert {share.weights for share in found.clips if (share.split, share.label) == ("train", "down")} == {span}
+        rows = answers.table(index.clips_of(run_id), found.run, index.weights(run_id))
+    assert {row["weight"] for row in rows if (row["split"], row["label"]) == ("train", "down")} == {span and span[0]}
+    assert {row["weight"] for row in rows if row["split"] != "train"} == {0.0}
 
 
 def test_runs_that_failed_or_trained_nothing_count_and_open_ones_do_not(tracking_uri: str, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ class LabelShare(Record):
     label: str
     clips: int
     copies: int | None = Field(default=None, description="augmented copies trained on too; None: not recorded")
+    weights: tuple[float, float] | None = Field(
+        default=None, description="the least and the most that one of them counted in training; None: run.weighting"
+    )
     first_sources: tuple[str, ...] = ()
 
 
@@ -172,7 +175,8 @@ def model(
     groups: dict[str, dict[str, int]] = {}
     for name, split, values in index.group_shares(run.run_id):
         groups.setdefault(name, {})[split] = values
-    shares = _label_shares(index.shares(run.run_id), index.first_sources(run.run_id, first_sources))
+    weights = _spans(run, index.weights(run.run_id))
+    shares = _label_shares(index.shares(run.run_id), index.first_sources(run.run_id, first_sources), weights)
     return found.model_copy(update={"clips": shares, "groups": groups, "listed": index.listed(run.run_id)})
 
 
@@ -202,21 +206,23 @@ def heard(
     )
 
 
-def table(clips: Iterable[ClipUse], *, is_trained: bool) -> list[dict[str, Any]]:
-    """The clips of a run as rows: clip_id, role, weight, copies, label, source, reason, and a column per group.
+def table(clips: Iterable[ClipUse], run: RunDocument, weights: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
+    """The clips of a run as rows: clip_id, split, weight, copies, label, source, reason, and a column per group.
 
-    `weight` is how often an epoch takes the clip itself: 1 when it was trained on, else 0. `copies` are augmented.
+    `weight` is what the clip and each of its copies counted in training, against a mean of 1: 0 when it was not trained
+    on, None when the weights changed meanwhile or are not recorded. `copies` are augmented. `weights` are the index's.
     """
     rows = []
     for clip in clips:
-        weight = int(is_trained and clip.split == "train")
+        is_heard = run.is_trained and clip.split == "train"
+        weight = _weight(run, weights, clip.label, clip.groups) if is_heard else 0.0
         groups = {f"group_{name}": value for name, value in json.loads(clip.groups).items()}
         rows.append(
             {
                 "clip_id": clip.clip_id,
                 "split": clip.split,
                 "weight": weight,
-                "copies": clip.copies if weight else 0,
+                "copies": clip.copies if is_heard else 0,
                 "label": clip.label,
                 "source": clip.source,
                 "reason": clip.reason,
@@ -226,14 +232,33 @@ def table(clips: Iterable[ClipUse], *, is_trained: bool) -> list[dict[str, Any]]
     return rows
 
 
+def _weight(run: RunDocument, weights: Mapping[tuple[str, str], float], label: str, groups: str) -> float | None:
+    return 1.0 if run.weighting == "even" else weights.get((label, groups))
+
+
+def _spans(run: RunDocument, weights: Mapping[tuple[str, str], float]) -> Mapping[str, tuple[float, float]] | None:
+    """The least and the most weight of each label; None when all count 1."""
+    if run.weighting == "even":
+        return None
+    found: dict[str, list[float]] = {}
+    for (label, _), weight in weights.items():
+        found.setdefault(label, []).append(weight)
+    return {label: (min(each), max(each)) for label, each in found.items()}
+
+
 def _label_shares(
-    shares: Iterable[Share], sources: Mapping[tuple[str, str], Collection[str]]
+    shares: Iterable[Share],
+    sources: Mapping[tuple[str, str], Collection[str]],
+    weights: Mapping[str, tuple[float, float]] | None,
 ) -> tuple[LabelShare, ...]:
     order = list(ROLES)
-    found = [
-        LabelShare(**share._asdict(), first_sources=tuple(sources.get((share.split, share.label), ())))
-        for share in shares
-    ]
+    found = []
+    for share in shares:
+        span = (1.0, 1.0) if weights is None else weights.get(share.label)
+        first = tuple(sources.get((share.split, share.label), ()))
+        found.append(
+            LabelShare(**share._asdict(), weights=span if share.split == "train" else None, first_sources=first)
+        )
     return tuple(sorted(found, key=lambda s: (order.index(s.split) if s.split in order else 99, s.label)))
 
 

@@ -1,10 +1,10 @@
-"""How many augmented copies of each clip a run trained on."""
+"""How many augmented copies of each clip a run trained on, and how much the clip and each copy of it counted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tenuto.settings import AugmentSettings
+from tenuto.settings import AugmentSettings, Params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,9 +15,37 @@ def copies(clips: pd.DataFrame, settings: AugmentSettings, seed: int) -> pd.Seri
 
     Follows from the table and the settings alone, as long as the code that draws them is the same.
     """
+    made = _plan(clips, settings, seed)["clip_id"].value_counts()
+    return clips["clip_id"].map(made).fillna(0).astype(int)
+
+
+def weights(clips: pd.DataFrame, params: Params) -> pd.Series[float]:
+    """The weight of each row of the clips table, by `imbalance.weights`; 0 for all that are not trained on.
+
+    NaN for those trained on when the weights changed while training. A copy has its clip's label and groups, and so its
+    weight. Raises SettingsError for a group that the clips do not have.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from tenuto.learning import imbalance
+
+    train = clips[clips["split"] == "train"]
+    found = pd.Series(0.0, clips.index)
+    if params.imbalance.group_dro or not (params.imbalance.sample_by or params.imbalance.class_weights != "none"):
+        found[train.index] = np.nan if params.imbalance.group_dro else 1.0
+        return found
+    rows = pd.concat([train, _plan(clips, params.augment, params.seed)], ignore_index=True)
+    classes, labels = pd.factorize(rows["label"])
+    each = imbalance.weights(rows, classes.astype(np.int64), len(labels), params.imbalance)
+    assert each is not None
+    found[train.index] = each[: len(train)]
+    return found
+
+
+def _plan(clips: pd.DataFrame, settings: AugmentSettings, seed: int) -> pd.DataFrame:
     import numpy as np
 
     from tenuto.learning import augment
 
-    made = augment.plan(clips, settings, np.random.default_rng(seed))["clip_id"].value_counts()
-    return clips["clip_id"].map(made).fillna(0).astype(int)
+    return augment.plan(clips, settings, np.random.default_rng(seed))

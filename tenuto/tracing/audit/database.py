@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-_FORM = 1
+_FORM = 2
 """Raised when the tables change; a file of another form is thrown away and made again."""
 
 _BUSY_SECONDS = 60.0
@@ -22,6 +22,9 @@ CREATE INDEX clip_by_id ON clip (clip_id);
 CREATE INDEX clip_by_groups ON clip (groups);
 CREATE INDEX clip_by_source ON clip (source);
 CREATE TABLE use (number INTEGER PRIMARY KEY, split TEXT NOT NULL, copies INTEGER, reason TEXT NOT NULL);
+CREATE TABLE weight (
+    run INTEGER, label TEXT, groups INTEGER, weight REAL NOT NULL, PRIMARY KEY (run, label, groups)
+) WITHOUT ROWID;
 CREATE TABLE span (
     clip INTEGER, first INTEGER, last INTEGER NOT NULL, use INTEGER NOT NULL, PRIMARY KEY (clip, first)
 ) WITHOUT ROWID;

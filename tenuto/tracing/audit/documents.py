@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,6 +18,10 @@ class Met(Record):
     severity: Severity
     success: bool
     summary: str
+
+
+Weighting = Literal["even", "uneven", "group DRO", "unknown"]
+"""How the clips counted in training: alike, each with its weight, with weights that changed, or not recorded."""
 
 
 class Lock(Record):
@@ -41,6 +46,8 @@ class RunDocument(Record):
     code: CodeVersion | None = None
     source_sha256: str | None = None
     environment: dict[str, str] = Field(default_factory=dict)
+    weighting: Weighting = "unknown"
+    loss: str = Field(default="cross-entropy", description="as params.yaml names it")
     lock: Lock | None = Field(default=None, description="every installed package; None when the run kept no list")
     validation: tuple[Met, ...] = ()
     verdict: str | None = None

@@ -49,4 +49,5 @@ def _remove_gone(db: sqlite3.Connection) -> int:
     db.execute("DELETE FROM clip WHERE number IN (SELECT number FROM gone)")
     db.execute("DELETE FROM groups WHERE number NOT IN (SELECT groups FROM clip)")
     db.execute("DELETE FROM member WHERE groups NOT IN (SELECT number FROM groups)")
+    db.execute("DELETE FROM weight WHERE groups NOT IN (SELECT number FROM groups)")
     return int(count)

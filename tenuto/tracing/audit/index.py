@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -91,15 +91,23 @@ class Index:
 
     # filling it
 
-    def add(self, run: RunDocument, clips: Iterable[ClipUse] | None) -> None:
-        """Keeps a run and its clips table, both or neither; a run that is in the index already stays as it is."""
+    def add(
+        self, run: RunDocument, clips: Iterable[ClipUse] | None, weights: Mapping[tuple[str, str], float] | None = None
+    ) -> None:
+        """Keeps a run and its clips table, both or neither; a run that is in the index already stays as it is.
+
+        `weights` are those of an uneven weighting, by (label, `group_text`): clips alike in both count alike.
+        """
         rows = None if clips is None else list(clips)
         with self._writing():
             if self.run(run.run_id) is None:
                 listing = None if rows is None else listings.number(self._db, rows)
-                self._db.execute(
-                    "INSERT INTO run (run_id, listing, document) VALUES (?, ?, ?)",
-                    (run.run_id, listing, run.model_dump_json()),
+                row = (run.run_id, listing, run.model_dump_json())
+                self._db.execute("INSERT INTO run (run_id, listing, document) VALUES (?, ?, ?)", row)
+                self._db.executemany(
+                    "INSERT INTO weight SELECT run.number, ?, groups.number, ? FROM run, groups "
+                    "WHERE run_id = ? AND named = ?",
+                    [(label, weight, run.run_id, named) for (label, named), weight in (weights or {}).items()],
                 )
 
     def set_versions(self, model: str, versions: Sequence[VersionDocument]) -> None:
@@ -148,6 +156,15 @@ class Index:
             (run_id,),
         )
         return [Share(s, label, clips, copies if known else None) for s, label, clips, copies, known in rows]
+
+    def weights(self, run_id: str) -> dict[tuple[str, str], float]:
+        """What the clips of a run with an uneven weighting counted, by (label, `group_text`)."""
+        rows = self._db.execute(
+            "SELECT label, named, weight FROM weight JOIN run ON run.number = weight.run "
+            "JOIN groups ON groups.number = weight.groups WHERE run_id = ?",
+            (run_id,),
+        )
+        return {(label, named): weight for label, named, weight in rows}
 
     def group_shares(self, run_id: str) -> list[tuple[str, str, int]]:
         """(group's name, split, how many of its values) of a run: how many speakers it trained on, say."""

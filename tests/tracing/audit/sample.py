@@ -39,6 +39,7 @@ def run(number: int, **changes: object) -> RunDocument:
         dataset_md5=f"{number:032x}.dir",
         code=CodeVersion(commit=f"{number:040x}", branch="main", dirty_files=("params.yaml",)),
         environment={"python": "3.11.7", "torch": "2.13.0"},
+        weighting="even",
         lock=Lock(sha256="10c4" * 16, packages=212, place="file:///store/inputs/environment.lock"),
         validation=(Met(expectation="balance", severity="warn", success=False, summary="ann has too few clips"),),
         verdict="promote",

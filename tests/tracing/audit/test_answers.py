@@ -70,6 +70,19 @@ def test_two_runs_of_one_dataset_are_one_dataset(index: Index) -> None:
 
 def test_rows_tell_weight_and_copies_of_what_was_trained_on() -> None:
     clips = [clip("a", "ann", copies=2), clip("b", "ben", "test")]
-    trained, stopped = (answers.table(clips, is_trained=is_trained) for is_trained in (True, False))
+    trained, stopped = (answers.table(clips, run(1, is_trained=is_trained), {}) for is_trained in (True, False))
     assert [(row["weight"], row["copies"], row["group_speaker"]) for row in trained] == [(1, 2, "ann"), (0, 0, "ben")]
     assert [(row["weight"], row["copies"]) for row in stopped] == [(0, 0), (0, 0)]
+
+
+def test_uneven_weights_are_those_of_label_and_groups(index: Index) -> None:
+    """Of one label, ann's clip counts half and zoe's twice; ann's is erased."""
+    clips = [clip("a", "ann"), clip("z", "zoe"), clip("b", "ben", "test")]
+    index.add(run(9, weighting="uneven"), clips, {("up", clips[0].groups): 0.5, ("up", clips[1].groups): 2.0})
+    found = answers.model(index, version(9), {})
+    assert [(share.split, share.weights) for share in found.clips] == [("train", (0.5, 2.0)), ("test", None)]
+    assert found.run is not None
+    rows = answers.table(index.clips_of("run-9"), found.run, index.weights("run-9"))
+    assert {row["group_speaker"]: row["weight"] for row in rows} == {"ann": 0.5, "zoe": 2.0, "ben": 0.0}
+    index.forget([], ("speaker", "ann"))
+    assert [share.weights for share in answers.model(index, version(9), {}).clips] == [(2.0, 2.0), None]

@@ -65,6 +65,23 @@ def test_the_list_of_packages_is_named_with_its_hash(made: ModelAudit, index: In
     assert "The list of all packages was not recorded" in page.render(answers.model(index, version(4), {}))
 
 
+@pytest.mark.parametrize(
+    ("weighting", "said"),
+    [
+        ("even", "Each clip counts alike (weight 1)"),
+        ("uneven", "0.5"),
+        ("group DRO", "varies: the group that fares worst"),
+        ("unknown", "What each clip counted was not recorded"),
+    ],
+)
+def test_weights_are_said(index: Index, weighting: str, said: str) -> None:
+    clips = [clip("a", "ann")]
+    index.add(run(4, weighting=weighting, loss="focal"), clips, {("up", clips[0].groups): 0.5})
+    index.set_versions("bells", [version(4)])
+    text = page.render(answers.model(index, version(4), {}))
+    assert said in text and ("Each clip counts alike" in text) == (weighting == "even") and "The loss is focal" in text
+
+
 def test_the_page_of_a_prediction_names_it(made: ModelAudit) -> None:
     call = Served(
         request_id="call-7",
