@@ -15,6 +15,8 @@ from tenuto.scoring.samples import Sample
 from tenuto.scoring.tallies import LOSSES, METRICS, FloatArray, IntArray
 
 _TINY = 1e-12
+_SMALLEST = float(np.finfo(np.float64).tiny)
+"""No evidence is certain: what underflows is said to be this."""
 
 
 def standard_error(sample: Sample) -> float:
@@ -35,8 +37,8 @@ def p_of(sample: Sample, threshold: float, *, is_below: bool = False) -> float:
 
     Student's t with the cluster-robust standard error; for a single score on the logit scale (a loss: log), on which
     few speakers give a less lopsided estimate. Where few clips speak at all that would promise too much, so it is never
-    smaller than the exact binomial test could be: a sign test of the clips on which two models differ, or that of a
-    model that is right (wrong) on every clip.
+    smaller than the exact binomial test could be: a sign test of the clips on which two models differ, whatever the
+    lead that is claimed, or that of no event where every clip came out the same way. Always above 0.
     """
     from scipy import stats
 
@@ -46,7 +48,7 @@ def p_of(sample: Sample, threshold: float, *, is_below: bool = False) -> float:
     if _degrees(sample) < 1 or not np.isfinite(error) or (error == 0 and ahead <= 0):
         return 1.0
     student = float(stats.t.sf(ahead / error, _degrees(sample))) if error > 0 else 0.0
-    return max(student, _smallest_p(sample, threshold, is_below))
+    return max(student, _smallest_p(sample, threshold, is_below), _SMALLEST)
 
 
 def p_greater(sums: FloatArray, sizes: FloatArray, threshold: float = 0.0) -> FloatArray:
@@ -113,8 +115,21 @@ def _degrees(sample: Sample) -> int:
 
 
 def _smallest_p(sample: Sample, threshold: float, is_below: bool) -> float:
-    if sample.discordant is not None and threshold == 0:
+    """What no exact test of so many clips could undercut, whatever the standard error."""
+    if sample.discordant is not None and (threshold <= 0 if is_below else threshold >= 0):
         return float(0.5**sample.discordant)
+    floors = [float(0.5**sample.clips), _p_unseen(sample, threshold, is_below)]
     if len(sample.terms) == 1 and sample.metric in METRICS:
-        return float(np.clip(1 - threshold if is_below else threshold, 0, 1) ** sample.clips)
-    return 0.0
+        floors.append(float(np.clip(1 - threshold if is_below else threshold, 0, 1) ** sample.clips))
+    return max(floors)
+
+
+def _p_unseen(sample: Sample, threshold: float, is_below: bool) -> float:
+    """The level at which what no clip shows would reach from the value to the threshold, by bisection."""
+    distance = sample.value - threshold if not is_below else threshold - sample.value
+    low, high = np.log(_SMALLEST), 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        is_within = sample.doubt(float(np.exp(middle)), is_up=is_below) < distance
+        low, high = (low, middle) if is_within else (middle, high)
+    return float(np.exp(high))

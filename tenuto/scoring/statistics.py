@@ -45,6 +45,7 @@ __all__ = [
     "holm",
     "interval",
     "interval_of",
+    "is_drawn",
     "p_greater",
     "p_of",
     "p_value",
@@ -86,17 +87,16 @@ def interval_of(sample: Sample, *, confidence: float, resamples: int, rng: np.ra
     or on either side Student's interval with the standard error of `p_of` where that is wider: the bootstrap alone
     covers too little with a dozen speakers, and an interval beyond a threshold never contradicts the p-value. With
     thousands of clusters that all differ the two agree, and only Student's, which costs no draws, is taken. Where no
-    draw can differ because every clip was called right (or wrong, or the same by both models), the exact binomial bound
-    for no event in n clips takes over.
+    draw shows how much lower (higher) it may be, because every clip was called right (wrong) or one model lost (won)
+    none against the other, the exact bound for no event in n clips widens it (`Alike.doubt`), n being the clips over
+    a design effect.
     """
     value, students = sample.value, student_interval(sample, confidence)
     low, high = students
-    if sum(len(counts) for _, counts in distinct(sample)) <= _MOST_DISTINCT:
+    if is_drawn(sample):
         draws = np.concatenate([sample.of(totals) for totals in _drawn(sample, resamples, rng)])
         low, high = (float(q) for q in np.nanquantile(draws, _levels(sample.units, confidence)))
-    doubts = [1 - ((1 - confidence) / 2) ** (1 / same.clips) for same in sample.alike]
-    down = sum(same.down * doubt for same, doubt in zip(sample.alike, doubts, strict=True))
-    up = sum(same.up * doubt for same, doubt in zip(sample.alike, doubts, strict=True))
+    down, up = (sample.doubt((1 - confidence) / 2, is_up=is_up) for is_up in (False, True))
     return Interval(
         value=value,
         low=min(low, students[0], value - down),
@@ -105,6 +105,11 @@ def interval_of(sample: Sample, *, confidence: float, resamples: int, rng: np.ra
         groups=sample.units,
         resampled=sample.resampled,
     )
+
+
+def is_drawn(sample: Sample) -> bool:
+    """Whether its interval takes draws at all; with too many clusters that all differ, Student's takes their place."""
+    return sum(len(counts) for _, counts in distinct(sample)) <= _MOST_DISTINCT
 
 
 def point(answers: Answers, metric: str, model: str, label: str | None = None) -> float:

@@ -197,9 +197,10 @@ def test_all_wrong_is_no_proof_of_uselessness() -> None:
 def test_two_models_that_agree_on_every_clip_may_still_differ_by_chance() -> None:
     answers = simulated(rng(), 10, 10)
     twins = Answers(LABELS, answers.truth, dict.fromkeys(("x", "y"), answers.predicted["candidate"]), answers.units)
-    found = interval(twins, "macro_f1", "x", versus="y", rng=rng())
+    found = interval(twins, "accuracy", "x", versus="y", rng=rng())
     assert found.value == 0
-    assert found.high == -found.low == pytest.approx(1 - 0.025 ** (1 / 100))
+    design_effect = 1 + 0.03 * 9  # of ten clips a speaker
+    assert found.high == -found.low == pytest.approx(1 - 0.025 ** (design_effect / 100))
 
 
 def test_no_clip_of_the_class_is_an_error() -> None:
@@ -296,6 +297,104 @@ def test_few_discordant_clips_promise_no_more_than_a_sign_test() -> None:
     assert p_value(answers, "accuracy", "a", versus="b") == pytest.approx(1 / 8)
     assert p_value(answers, "accuracy", "a", versus="a") == 1
     assert p_value(answers, "accuracy", "a", threshold=0.97) == pytest.approx(0.97**100)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.01, 0.05])
+def test_a_claimed_lead_of_any_size_keeps_the_floor_of_the_sign_test(threshold: float) -> None:
+    """One win for each of five speakers of ten clips: without spread, a t-test would be certain."""
+    worse = np.where(np.arange(50) % 10 == 0, 1, 0)
+    said = {"a": np.zeros(50, dtype=int), "b": worse}
+    answers = Answers(("x", "y"), np.zeros(50, dtype=int), said, np.arange(50) // 10, "speaker")
+    assert p_value(answers, "accuracy", "a", versus="b", threshold=threshold) == pytest.approx(1 / 32)
+    terms = [statistics.Term("a"), statistics.Term("b", weight=-1.0)]
+    relative = statistics.sampled(answers, "accuracy", terms, is_relative=True)
+    assert statistics.p_of(relative, threshold) == pytest.approx(1 / 32)
+
+
+@pytest.mark.parametrize(("threshold", "versus"), [(0.0, "b"), (0.1, "b"), (-0.5, "b"), (0.0, None), (0.5, None)])
+def test_no_evidence_is_certain(threshold: float, versus: str | None) -> None:
+    truth = np.zeros(10_000, dtype=int)
+    said = {"a": truth, "b": (np.arange(10_000) % 2 == 0).astype(int)}
+    found = p_value(
+        Answers(("x", "y"), truth, said, np.arange(10_000)), "accuracy", "a", versus=versus, threshold=threshold
+    )
+    assert 0 < found < 1e-100
+
+
+def paired(n: int, wins: int, losses: int = 0, units: int | None = None) -> Answers:
+    """Models 'a' and 'b' about n clips of class x, on which they differ `wins` + `losses` times."""
+    places = np.arange(n)
+    a = ((places >= wins) & (places < wins + losses)).astype(int)
+    codes = places if units is None else places % units
+    name = "clip" if units is None else "speaker"
+    return Answers(("x", "y"), np.zeros(n, dtype=int), {"a": a, "b": (places < wins).astype(int)}, codes, name)
+
+
+def test_one_win_is_no_better_known_than_none() -> None:
+    """No loss in 100 clips leaves a share of losses of up to 3.6 % open, whether or not there was a win."""
+    doubt = 1 - 0.025 ** (1 / 100)
+    for wins in (0, 1):
+        found = interval(paired(100, wins), "accuracy", "a", versus="b", rng=rng())
+        assert found.low == pytest.approx(wins / 100 - doubt)
+        assert p_value(paired(100, wins), "accuracy", "a", versus="b", threshold=-0.02 + wins / 100) == pytest.approx(
+            0.98**100, rel=1e-6
+        )
+    mirrored = interval(paired(100, 0, 1), "accuracy", "a", versus="b", rng=rng())
+    assert mirrored.high == pytest.approx(doubt - 0.01)
+
+
+def test_what_no_clip_shows_is_a_share_of_the_other_score() -> None:
+    """Twins that are right on a fifth of 200 clips: 1.8 points of doubt are 9 % of 0.2."""
+    truth = np.zeros(200, dtype=int)
+    said = np.where(np.arange(200) < 40, 0, 1)
+    answers = Answers(("x", "y"), truth, {"a": said, "b": said}, np.arange(200))
+    terms = [statistics.Term("a"), statistics.Term("b", weight=-1.0)]
+    twins = statistics.sampled(answers, "accuracy", terms, is_relative=True)
+    found = statistics.interval_of(twins, confidence=0.95, resamples=200, rng=rng())
+    assert found.high == -found.low == pytest.approx((1 - 0.025 ** (1 / 200)) / 0.2)
+    assert statistics.p_of(twins, -0.02) > 0.025
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy"])
+def test_a_class_of_one_clip_leaves_its_whole_share_of_a_mean_open(metric: str) -> None:
+    """Ten classes, one of them with a single clip: at 2.5 % that one may be missed 97.5 times of 100."""
+    labels = tuple("abcdefghij")
+    truth = np.concatenate([np.repeat(np.arange(9), 111), [9]])
+    answers = Answers(labels, truth, {"a": truth, "b": truth}, np.arange(1000))
+    for versus in (None, "b"):
+        found = interval(answers, metric, "a", versus=versus, rng=rng())
+        assert 0.0975 <= found.value - found.low < 0.11
+
+
+def test_doubt_over_classes_is_the_worst_that_the_clips_allow() -> None:
+    """Against a search over a grid of all pairs of shares under which no miss in 3 and 30 clips has 2.5 %."""
+    shares = np.linspace(0, 0.999, 4001)
+    first, second = np.meshgrid(shares, shares)
+    unseen = 3 * np.log(1 - first) + 30 * np.log(1 - second) >= np.log(0.025)
+    from tenuto.scoring.samples import Alike
+
+    assert Alike((30.0, 3.0), 1, 0).doubt(0.025) == pytest.approx(((first + second) / 2)[unseen].max(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "clips", "low"),
+    [(5, 40, 0.850), (12, 33, 0.933), (3, 40, 0.970)],  # 3 speakers: their clips, as no more can be said
+)
+def test_all_right_counts_speakers_rather_than_clips(speakers: int, clips: int, low: float) -> None:
+    found = interval(paired(speakers * clips, 0, units=speakers), "accuracy", "a", rng=rng())
+    assert found.low == pytest.approx(low, abs=0.001)
+    independent = 1 - 0.025 ** (1 / (speakers * clips))
+    assert 1 - found.low >= independent - 1e-9
+    threshold = found.low - 1e-6
+    assert p_value(paired(speakers * clips, 0, units=speakers), "accuracy", "a", threshold=threshold) <= 0.025
+
+
+def test_a_hard_speaker_is_hard_in_every_class() -> None:
+    """With classes of equal size a mean of classes is no better known than the accuracy."""
+    truth, units = np.tile(np.arange(4), 100), np.arange(400) // 4 % 10
+    answers = Answers(LABELS, truth, {"a": truth}, units, "speaker")
+    lows = [interval(answers, metric, "a", rng=rng()).low for metric in ("accuracy", "macro_f1")]
+    assert lows[0] == pytest.approx(lows[1])
 
 
 def test_holm_by_hand() -> None:
