@@ -1,7 +1,8 @@
 """Which test clips a promotion rule looks at: all, one class, one group, or each class, group or band in turn.
 
 Groups with too few clips of their own are judged together as one slice, so that many small groups (one per recording,
-say) neither escape the rule nor block it. A class with too few clips is not pooled: every class matters by itself. What
+say) neither escape the rule nor block it; where they stay too few even so, together with the smallest that has enough.
+A class with too few clips is not pooled: every class matters by itself. What
 a rule names (a class, a group, a column) is required: where it is missing from the test clips, the rule fails.
 """
 
@@ -55,8 +56,8 @@ class Slices:
 
     @property
     def is_complete(self) -> bool:
-        """True when whatever was too small may be passed over: some groups, never a class."""
-        return not self.missing and bool(self.judged) and not any(s.label for s in self.too_small)
+        """True when nothing that the rule looks at was missing or too small."""
+        return not self.missing and bool(self.judged) and not self.too_small
 
 
 def slices_of(rule: Rule, table: pd.DataFrame, evaluation: Evaluation) -> tuple[Slices, ...]:
@@ -80,7 +81,7 @@ def _slices_of(rule: Rule, rows: pd.DataFrame, evaluation: Evaluation) -> tuple[
         return (_by_size([_class(rows, label) for label in _classes(rows, evaluation)], rule.min_clips),)
     if rule.of in ("worst group", "worst slice"):
         columns = group_names(rows) if rule.of == "worst group" else acoustics.kinds(rows)
-        nothing = Slices((), missing=f"the test clips have no {kind.removeprefix('worst ')}", is_applicable=False)
+        nothing = Slices((), missing=_nothing_judged(kind.removeprefix("worst "), rows), is_applicable=False)
         return tuple(_each(rows, column, rule.min_clips) for column in columns) or (nothing,)
     if kind in ("worst group", "worst slice"):
         return (_each(rows, name, rule.min_clips),)
@@ -135,12 +136,18 @@ def _each(rows: pd.DataFrame, column: str, min_clips: int) -> Slices:
     if values is None:
         return _no_column(rows, column)
     found = _by_size([_part(column, values, value) for value in sorted(values.dropna().unique())], min_clips)
-    if len(found.too_small) < 2:
-        return Slices(found.judged, found.too_small, column)
-    together = np.logical_or.reduce([s.mask for s in found.too_small])
-    name = f"the {len(found.too_small)} smallest of {column} together"
-    pooled = _by_size([Slice(name, together, plain=name)], min_clips)
-    return Slices(found.judged + pooled.judged, pooled.too_small, column)
+    small, kept = list(found.too_small), list(found.judged)
+    if not small:
+        return Slices(found.judged, (), column)
+    if sum(part.clips for part in small) < min_clips and kept:
+        smallest = min(range(len(kept)), key=lambda i: kept[i].clips)
+        small.append(kept.pop(smallest))
+    together = np.logical_or.reduce([part.mask for part in small])
+    name = f"the {len(small)} smallest of {column} together"
+    pooled = small[0] if len(small) == 1 else Slice(name, together, plain=name)
+    if pooled.clips < min_clips:
+        return Slices((), (pooled,), column)
+    return Slices((*kept, pooled), (), column)
 
 
 def _values(rows: pd.DataFrame, column: str) -> pd.Series | None:
@@ -156,6 +163,15 @@ def _part(column: str, values: pd.Series, value: str) -> Slice:
     is_group = values.name == GROUP_PREFIX + column
     mask = (values == value).fillna(False).to_numpy(dtype=bool)
     return Slice(name, mask, plain=f"one {column}" if is_group else name)
+
+
+def _nothing_judged(kind: str, rows: pd.DataFrame) -> str:
+    """Why a rule about all groups or bands has nothing to say, and what would give it something."""
+    if kind == "slice":
+        return f"the test clips have no slice; each of {', '.join(acoustics.KINDS)} would be judged"
+    empty = [column.removeprefix(GROUP_PREFIX) for column in rows.columns if column.startswith(GROUP_PREFIX)]
+    named = f"{', '.join(empty)} (all empty)" if empty else "speaker, accent, site or whatever the clips come with"
+    return f"the test clips have no group, so none is looked after; every group column would be judged: {named}"
 
 
 def _missing(what: str) -> Slices:

@@ -72,6 +72,22 @@ def test_without_groups_there_is_nothing_to_judge(tmp_path: Path) -> None:
     rule = Rule(name="r", metric="accuracy", of="worst group", severity="hold", at_least=0.5)
     (slices,) = slices_of(rule, pd.read_parquet(found.probabilities_path), found)
     assert not slices.is_applicable and slices.judged == ()
+    assert slices.missing.endswith(
+        "every group column would be judged: speaker, accent, site or whatever the clips come with"
+    )
+
+
+def test_a_rule_that_does_not_apply_names_what_it_would_judge(clips: pd.DataFrame, tmp_path: Path) -> None:
+    emptied = clips.assign(group_speaker=None, group_accent=None)
+    found = imagined(emptied, tmp_path, {"candidate": 0.1}, None)
+    table = pd.read_parquet(found.probabilities_path)
+    for of, words in (
+        ("worst group", "would be judged: speaker, accent, site (all empty)"),
+        ("worst slice", "each of noise, duration, rate, codec, level would be judged"),
+    ):
+        rule = Rule(name="r", metric="accuracy", of=of, severity="hold", at_least=0.5)
+        (slices,) = slices_of(rule, table, found)
+        assert not slices.is_applicable and slices.missing.endswith(words)
 
 
 def test_small_groups_are_judged_together(clips: pd.DataFrame, tmp_path: Path) -> None:
@@ -84,12 +100,34 @@ def test_small_groups_are_judged_together(clips: pd.DataFrame, tmp_path: Path) -
     assert found.is_complete and found.too_small == ()
 
 
-def test_groups_too_small_even_together_are_named_but_block_nothing(clips: pd.DataFrame, tmp_path: Path) -> None:
-    few = clips[clips["group_speaker"].eq("s0") | (clips.index % 10 == 0)]
+def test_groups_too_small_even_together_are_judged_with_the_smallest_that_is_not(
+    clips: pd.DataFrame, tmp_path: Path
+) -> None:
+    few = clips[clips["group_speaker"].isin(["s0", "s1"]) & (clips.index != 0) | (clips.index % 10 == 6)]
     (found,) = sliced(few, tmp_path, of="worst group=speaker", min_clips=10)
-    assert [part.clips for part in found.judged] == [15]
-    assert [part.name for part in found.too_small] == ["the 3 smallest of speaker together"]
-    assert found.is_complete
+    counts = few["group_speaker"].value_counts()
+    assert [(part.name, part.clips) for part in found.judged] == [
+        ("speaker 's1'", counts["s1"]),
+        ("the 3 smallest of speaker together", counts["s0"] + counts["s2"] + counts["s3"]),
+    ]
+    assert counts["s0"] < counts["s1"] and counts["s2"] + counts["s3"] < 10
+    assert found.judged[1].plain == "the 3 smallest of speaker together"
+    assert found.is_complete and found.too_small == ()
+
+
+def test_a_single_group_that_is_too_small_is_judged_with_another(clips: pd.DataFrame, tmp_path: Path) -> None:
+    few = clips[clips["group_speaker"].ne("s3") | (clips.index % 10 == 9)]
+    (found,) = sliced(few, tmp_path, of="worst group=speaker", min_clips=10)
+    assert sum(part.clips for part in found.judged) == len(few)
+    assert found.judged[-1].name == "the 2 smallest of speaker together"
+
+
+def test_where_no_group_has_enough_clips_nothing_is_judged(clips: pd.DataFrame, tmp_path: Path) -> None:
+    (all_four,) = sliced(clips, tmp_path, of="worst group=speaker", min_clips=61)
+    assert [part.name for part in all_four.too_small] == ["the 4 smallest of speaker together"]
+    (alone,) = sliced(clips, tmp_path, of="worst group=accent", min_clips=16)
+    assert [part.name for part in alone.too_small] == ["accent 'scottish'"]
+    assert not (all_four.judged or alone.judged or all_four.is_complete or alone.is_complete)
 
 
 def test_a_named_group_must_have_its_clips(clips: pd.DataFrame, tmp_path: Path) -> None:
