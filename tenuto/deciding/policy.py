@@ -120,6 +120,7 @@ class Rule(Section):
                 raise self._error(f"minus = {self.minus!r}; wanted {_WHAT_MINUS}, another than `of`, and no percentage")
         if self.metric in BUDGETS and (self.test != "at_most" or self.of != "overall" or self.minus):
             raise self._error(f"metric {self.metric!r} is one figure of the whole model; wanted at_most alone")
+        self._check_claim()
         if self.test in _VALUE_TESTS and self.minus is None:
             self._check_value()
 
@@ -132,6 +133,18 @@ class Rule(Section):
             raise self._error(f"metric {self.metric!r} of a class; wanted {', '.join(CLASS_METRICS)}")
         if value not in words and not all(value.partition("=")):
             raise self._error(f"{key} = {value!r}; wanted {wanted}")
+
+    def _check_claim(self) -> None:
+        if self.versus == "champion" and self.test.startswith("not_worse_by") and self.threshold == 0:
+            raise self._error(
+                f"{self.test} = 0 against the champion would claim that the candidate is better, outside the account "
+                "of the test set (wear); wanted a margin above 0, or better_by: 0.0"
+            )
+        if self.metric == "expected_calibration_error" and (self.versus is not None or self.severity != "hold"):
+            raise self._error(
+                f"metric {self.metric!r} comes out too large on few clips, so its interval may miss the truth; wanted "
+                "at_least or at_most with severity: hold, and no `versus` (brier and log_loss may be compared)"
+            )
 
     def _check_value(self) -> None:
         if self.metric in LOSSES and self.test == "at_least":

@@ -26,6 +26,10 @@ def rule(**fields: object) -> str:
     return "rules:\n  - " + "\n    ".join(f"{key}: {value}" for key, value in values.items() if value is not None)
 
 
+def ece(**fields: object) -> str:
+    return rule(**{"metric": "expected_calibration_error", "at_least": None, **fields})
+
+
 def other(**fields: object) -> str:
     return rule(**{"name": "other", **fields}).removeprefix("rules:")
 
@@ -85,6 +89,11 @@ def test_slices_that_may_be_named(tmp_path: Path, of: str) -> None:
         (rule(minus="class=seven"), r"metric 'macro_f1' of a class"),
         (rule(at_least=None, versus="champion", better_by_percent=5, minus="a=b"), r"and no percentage"),
         (rule(at_least=None, versus="champion", better_by_percent=-5), r"better_by_percent = -5 cannot be used"),
+        (rule(at_least=None, versus="champion", not_worse_by=0), r"not_worse_by = 0 against the champion .* better_by"),
+        (rule(at_least=None, versus="champion", not_worse_by_percent=0), r"not_worse_by_percent = 0 against the champ"),
+        (ece(at_most=0.1), r"'expected_calibration_error' comes out too large .* severity: hold, and no `versus`"),
+        (ece(severity="hold", versus="champion", not_worse_by=0.1), r"severity: hold, and no `versus`"),
+        (ece(severity="hold", versus="baseline", better_by=0.1), r"severity: hold, and no `versus`"),
         (rule(claim="it works"), r"claim 'it works' has one rule, 'floor'; wanted at least two"),
         (rule(claim="c") + other(claim="c", severity="hold"), r"claim 'c': its rules must have the same severity"),
         (rule(claim="c") + other(claim="c", metric="size_mb", at_least=None, at_most=9), r"is no evidence"),
@@ -143,4 +152,5 @@ def test_only_a_lead_over_the_champion_wears_out_the_test_set() -> None:
 
     assert is_superiority(versus="champion", better_by=0) and is_superiority(versus="champion", better_by_percent=0)
     assert not is_superiority(versus="baseline", better_by=0)
-    assert not is_superiority(versus="champion", not_worse_by=0)
+    assert not is_superiority(versus="champion", not_worse_by=0.01)
+    assert not is_superiority(versus="majority", not_worse_by=0)

@@ -59,7 +59,7 @@ def test_a_value(fields: dict[str, float], outcome: RuleOutcome, end: str) -> No
         ({"better_by": 0.0}, "inconclusive", "not shown to be better"),
         ({"not_worse_by": 0.02}, "pass", "not worse by more than 0.02"),
         ({"not_worse_by": 0.02}, "fail", "worse"),
-        ({"not_worse_by": 0.0}, "inconclusive", "which leaves open whether it is worse by more than 0.00"),
+        ({"not_worse_by": 0.02}, "inconclusive", "which leaves open whether it is worse by more than 0.02"),
         ({"not_better_by": 0.15}, "pass", "no suspicious lead of 0.15 or more"),
         (
             {"not_better_by": 0.15},
