@@ -34,7 +34,7 @@ def _together(claim: str, members: Sequence[Judged], bench: Bench) -> Judged:
         return _renamed(members[0], claim, "not applicable", members[0].result.reason, members[0].result.plain)
     adjusted = statistics.holm([1.0 if j.p_value is None else j.p_value for j in applying])
     p_value, best = min(zip(adjusted, applying, strict=True), key=lambda pair: pair[0])
-    outcome = _outcome(applying, p_value <= bench.level(best.rule) and best.result.outcome == "pass")
+    outcome = _outcome(applying, bench.shows(best.rule, p_value) and best.result.outcome == "pass")
     level = f"p = {p_value:.2g} after Holm's correction over {len(applying)} alternatives"
     if outcome == "pass":
         reason, plain = (f"shown by {best.rule.name!r} ({level}): {best.result.reason}", best.result.plain)

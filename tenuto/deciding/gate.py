@@ -17,7 +17,7 @@ from tenuto.deciding.judging import GRAVITY, Bench, judged
 from tenuto.deciding.policy import Policy, Rule, load_policy
 from tenuto.deciding.slices import slices_of
 from tenuto.records import Account, Evaluation, RuleResult, Verdict, VerdictName
-from tenuto.scoring.evaluation import read_answers
+from tenuto.scoring.evaluation import CHAMPION, read_answers
 from tenuto.scoring.tallies import Answers
 from tenuto.settings import digest
 
@@ -39,9 +39,14 @@ def judge(policy: Policy, evaluation: Evaluation, account: Account | None = None
     found = claims.settled(single, bench)
     leads = [j.result.p_value for j in found if j.rule.is_superiority and j.result.p_value is not None]
     results = tuple(j.result for j in found)
+    verdict = decide(results)
+    reasons = tuple(f"{r.rule}: {r.reason}" for r in sorted(results, key=_lightness)) or (wording.NO_RULES,)
+    has_champion = CHAMPION in bench.answers.predicted or CHAMPION in evaluation.unscored
+    if verdict == "promote" and has_champion and not any(rule.is_superiority for rule in policy.rules):
+        reasons = (*reasons, wording.NO_CLAIM)
     return Verdict(
-        verdict=decide(results),
-        reasons=tuple(f"{r.rule}: {r.reason}" for r in sorted(results, key=_lightness)) or (wording.NO_RULES,),
+        verdict=verdict,
+        reasons=reasons,
         rules=results,
         policy_sha256=digest(policy),
         account=account,

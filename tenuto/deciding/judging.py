@@ -46,6 +46,10 @@ class Bench:
         """The one-sided level at which the rule's claim counts as shown; 0: by no evidence at all."""
         return self.account.level if rule.is_superiority and self.account is not None else self.policy.doubt
 
+    def shows(self, rule: Rule, p_value: float) -> bool:
+        """Whether the evidence is enough; at level 0 none is."""
+        return self.level(rule) > 0 and p_value <= self.level(rule)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -96,6 +100,10 @@ def judged(rule: Rule, slices: Slices, bench: Bench) -> Judged:
     if not found or not (slices.is_complete or any(f.outcome == "fail" for f in found)):
         plain = wording.too_little(rule, slices, is_plain=True)
         return Judged(rule, unjudged(rule, name, "insufficient n", wording.too_little(rule, slices), plain))
+    if rule.is_superiority and any(f.sample.has_few_units for f in found):
+        reason = wording.few_units(bench.answers.unit_name)
+        silent = unjudged(rule, name, "insufficient n", reason).model_copy(update={"p_value": 1.0})
+        return Judged(rule, silent, 1.0)
     return _worst(rule, name, slices, found, bench)
 
 
@@ -155,7 +163,7 @@ def _found(rule: Rule, bench: Bench, part: Slice) -> Found:
     threshold = threshold_of(rule)
     p_value = statistics.p_of(sample, threshold.pass_at, is_below=threshold.is_ceiling)
     outcome = threshold.outcome(interval)
-    if outcome == "pass" and rule.is_lead and p_value > bench.level(rule):
+    if outcome == "pass" and rule.is_lead and not bench.shows(rule, p_value):
         outcome = "inconclusive"
     return Found(part, sample, outcome, interval, p_value)
 

@@ -11,8 +11,13 @@ from tenuto.deciding.policy import LOSSES, Rule
 from tenuto.deciding.slices import Slice, Slices
 from tenuto.deciding.thresholds import TIMES_AT_MOST, More
 from tenuto.records import Account, Evaluation, Interval, RuleOutcome
+from tenuto.scoring.samples import MIN_UNITS
 
 NO_RULES = "The promotion policy has no rules: nothing was judged."
+NO_CLAIM = (
+    "No rule claims that the candidate is better than the champion, so nothing was drawn from the account of the test "
+    "set, and nothing limits how often chance may promote."
+)
 SLICE_MISSING = "required slice missing from the test clips."
 
 _OPPONENTS = {"baseline": "the from-scratch baseline", "champion": "the champion", "majority": "the majority class"}
@@ -98,6 +103,14 @@ def too_little(rule: Rule, slices: Slices, *, is_plain: bool = False) -> str:
     return (
         f"too few test clips to tell: {_small(slices, is_plain)}; the rule wants {rule.min_clips}. "
         "Add test clips, or lower its min_clips in the promotion policy."
+    )
+
+
+def few_units(unit_name: str) -> str:
+    """Why a lead over the champion was not judged on few speakers."""
+    return (
+        f"too few {unit_name}s to speak for others: better than the champion takes at least {MIN_UNITS} {unit_name}s "
+        f"among the test clips. Record more {unit_name}s, or decide by hand with `tenuto promote`."
     )
 
 

@@ -241,9 +241,9 @@ def test_a_failed_class_outweighs_one_with_too_few_clips(tmp_path: Path) -> None
         ({"versus": "champion", "not_better_by": 0.1}, 0.0, "fail", "a suspicious lead beyond 0.10"),
         ({"metric": "brier", "at_most": 0.5}, 0.1, "pass", "Brier score 0.200 (95 % 0."),
         ({"metric": "brier", "versus": "champion", "better_by": 0.0}, 0.1, "pass", "lead +0.200"),
-        ({"metric": "brier", "versus": "champion", "not_worse_by": 0.0}, 0.3, "fail", "lead -0.200"),
+        ({"metric": "brier", "versus": "champion", "not_worse_by": 0.01}, 0.3, "fail", "lead -0.200"),
         ({"metric": "brier", "versus": "champion", "better_by_percent": 10}, 0.1, "pass", "lead +50.0 % (95 % +"),
-        ({"metric": "expected_calibration_error", "at_most": 0.3}, 0.1, "pass", "calibration error 0.100"),
+        ({"metric": "expected_calibration_error", "at_most": 0.3, "severity": "hold"}, 0.1, "pass", "error 0.100"),
         ({"metric": "log_loss", "at_most": 1.0}, 0.1, "fail", "log loss 3.604"),
     ],
 )
@@ -404,6 +404,84 @@ def test_four_clips_are_no_proof(tmp_path: Path) -> None:
     )
     assert result.p_value == pytest.approx(1 / 16)
     assert result.outcome == "inconclusive"
+
+
+def five_wins(tmp_path: Path) -> Evaluation:
+    """Five speakers of ten clips each; the champion misses one of each, the candidate none."""
+    clips = clips_table(50, labels=2, speaker=5)
+    worse = (~clips["group_speaker"].duplicated()).to_numpy()
+    return imagined(clips, tmp_path, {"candidate": np.zeros(50, dtype=bool), "champion": worse})
+
+
+@pytest.mark.parametrize("margin", [{"better_by": 0.0}, {"better_by": 0.01}, {"better_by_percent": 1}])
+@pytest.mark.parametrize("level", [None, 0.01, 0.0])
+def test_five_wins_without_any_spread_are_no_proof_either(
+    tmp_path: Path, margin: dict[str, float], level: float | None
+) -> None:
+    policy = one_rule(metric="accuracy", versus="champion", severity="hold", **margin)
+    verdict = judge(policy, five_wins(tmp_path), account(level) if level is not None else None)
+    assert (verdict.verdict, only(verdict).outcome) == ("register", "inconclusive")
+    assert verdict.p_value == pytest.approx(1 / 32)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "brier"])
+@pytest.mark.parametrize("margin", [{"better_by": 0.0}, {"better_by": 0.01}, {"better_by_percent": 1}])
+def test_at_level_zero_no_evidence_is_enough(tmp_path: Path, metric: str, margin: dict[str, float]) -> None:
+    found = imagined(clips_table(4000, speaker=50), tmp_path, {"candidate": 0.0, "champion": 0.5})
+    verdict = judge(one_rule(metric=metric, versus="champion", severity="hold", **margin), found, account(0.0))
+    assert verdict.verdict == "register"
+    assert verdict.p_value is not None and verdict.p_value > 0
+
+
+@pytest.mark.parametrize("speakers", [1, 2, 4])
+def test_few_speakers_cannot_speak_for_others(tmp_path: Path, speakers: int) -> None:
+    clips = clips_table(1000, speaker=speakers)
+    verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.1}))
+    assert (verdict.verdict, verdict.p_value) == ("register", 1.0)
+    result = next(r for r in verdict.rules if r.rule == "better than the champion")
+    assert (result.outcome, result.p_value, result.observed) == ("insufficient n", 1.0, None)
+    assert "Record more speakers, or decide by hand with `tenuto promote`." in result.reason
+    assert [r.outcome for r in verdict.rules].count("pass") == 6
+    worse = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.1, "baseline": 0.3, "champion": 0.04}))
+    assert worse.verdict == "reject"
+
+
+def test_five_speakers_and_clips_without_speakers_may_show_a_lead(tmp_path: Path) -> None:
+    for clips, group in ((clips_table(1000, speaker=5), "speaker"), (clips_table(1000), None)):
+        found = imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.12}, group)
+        assert judge(DEFAULT, found).verdict == "promote"
+
+
+def test_a_single_small_group_does_not_escape_its_rule(tmp_path: Path) -> None:
+    """Nine clips all wrong, judged with the 40 of the smallest other accent."""
+    clips = clips_table(209, labels=2, speaker=20)
+    clips["group_accent"] = np.where(np.arange(209) < 160, "wide", np.where(np.arange(209) < 200, "rare", "tiny"))
+    missed = (clips["group_accent"] == "tiny").to_numpy()
+    rule = one_rule(metric="accuracy", of="worst group=accent", at_least=0.9, min_clips=10)
+    result = only(judge(rule, imagined(clips, tmp_path, {"candidate": missed})))
+    assert result.outcome != "pass" and result.observed == pytest.approx(40 / 49)
+    assert result.reason.startswith("worst of 2, the 2 smallest of accent together (49 clips): ")
+    alone = one_rule(metric="accuracy", of="worst group=accent", at_least=0.9, min_clips=300)
+    assert judge(alone, imagined(clips, tmp_path, {"candidate": missed})).verdict == "not evaluated"
+
+
+def test_a_promotion_that_drew_nothing_from_the_account_says_so_last(tmp_path: Path) -> None:
+    found = imagined(clips_table(400, speaker=20), tmp_path, {"candidate": 0.1, "champion": 0.2})
+    verdict = judge(one_rule(versus="champion", not_worse_by=0.05), found)
+    assert verdict.verdict == "promote"
+    assert verdict.reasons[-1].startswith(
+        "No rule claims that the candidate is better than the champion, so nothing was"
+    )
+    assert "nothing was drawn" not in str(judge(one_rule(versus="champion", better_by=0.0), found).reasons)
+    assert "nothing was drawn" not in str(judge(one_rule(versus="champion", not_worse_by=0.05), found).reasons[:-1])
+    first = imagined(clips_table(400, speaker=20), tmp_path, {"candidate": 0.1})
+    assert "nothing was drawn" not in str(judge(one_rule(at_least=0.5), first).reasons)
+
+
+@pytest.mark.parametrize("speakers", [5, 6, 8, 12])
+def test_a_perfect_first_model_passes_the_floors_of_a_new_workspace(tmp_path: Path, speakers: int) -> None:
+    clips = clips_table(speakers * 40, speaker=speakers)
+    assert judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.0, "baseline": 0.3})).verdict == "promote"
 
 
 # From outcomes to the verdict
