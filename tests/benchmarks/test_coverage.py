@@ -26,9 +26,15 @@ def test_a_comparison_on_ten_thousand_clips_is_timed() -> None:
     assert coverage.seconds(50, "macro_f1", resamples=1000, runs=1) > 0
 
 
+def test_times_without_draws_are_marked() -> None:
+    assert coverage.is_drawn(2_500, "brier")
+    assert coverage.is_drawn(10_000, "accuracy")  # ten thousand clips, a handful of outcomes
+    assert not coverage.is_drawn(10_000, "brier")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("speakers", [12, 20, 50])
+@pytest.mark.parametrize("speakers", [8, 12, 20, 50])
 def test_coverage_in_a_long_run(speakers: int) -> None:
     truth = {name: value for name, value in coverage.truths().items() if name not in coverage.BIASED}
     found = coverage.coverage(speakers, 1000, 1000, lambda answers: answers, truth)
