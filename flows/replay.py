@@ -110,14 +110,14 @@ class History:
         """The verdict now; it counts for the accounts of the decisions after it. Raises CannotJudgeError."""
         if decision.verdict is None or decision.evaluation is None:
             raise CannotJudgeError(decision.problem)
-        account = self._account(decision.verdict.account)
+        account = self._account(decision.verdict)
         try:
             self._check_bands(decision.evaluation.probabilities_path)
             verdict = gate.judge(self._policy, decision.evaluation, account)
         except (OSError, ValueError, KeyError, TenutoError) as error:
             # answers of an older format, or damaged: Parquet's own error is a ValueError
             raise CannotJudgeError(f"its answers cannot be judged: {error}") from error
-        self._enter(decision, verdict, account)
+        self._enter(decision, verdict)
         return verdict
 
     def _check_bands(self, answers: Path) -> None:
@@ -128,22 +128,17 @@ class History:
         if kinds & {"slice", *acoustics.KINDS} and not has_bands:
             raise CannotJudgeError("it was taken before recording conditions were kept, and the policy asks for them")
 
-    def _account(self, kept: Account | None) -> Account:
-        """The account that the decision was taken on; another one when the policy plans for other numbers."""
-        planned = self._policy.wear
-        if kept is not None and (kept.alpha, kept.decisions) == (planned.alpha, planned.decisions):
+    def _account(self, then: Verdict) -> Account:
+        """The account that the decision was taken on, if by this very policy; else what the policy would have left."""
+        kept = then.account
+        if kept is not None and then.policy_sha256 == digest(self._policy):
             return kept
-        return wear.account(self._entries, planned, kept.holdout if kept else FIRST_TEST_SET)
+        return wear.account(self._entries, self._policy.wear, kept.holdout if kept else FIRST_TEST_SET)
 
-    def _enter(self, decision: stored.Decision, verdict: Verdict, account: Account) -> None:
-        if verdict.p_value is None:
+    def _enter(self, decision: stored.Decision, verdict: Verdict) -> None:
+        use = wear.use(verdict)
+        if use is None:
             return
-        use = ledger.Use(
-            holdout=account.holdout,
-            level=account.level,
-            p_value=verdict.p_value,
-            is_promotion=verdict.p_value <= account.level,
-        )
         taken = ledger.Decision(at=decision.at, actor="replay", event="decision", model=decision.run_id, use=use)
         self._entries.append(ledger.chained(taken, self._entries[-1] if self._entries else None))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tasks.registry import store
+from tenuto.deciding import wear
 from tenuto.records import Checkpoint, Record, Verdict
-from tenuto.tracing.ledger import Decision, Grounds, Use
+from tenuto.tracing.ledger import Decision, Grounds
 
 ACTOR = "retrain"
 _NOT_JUDGED = "the run ended before any rule was judged; its MLflow run says why"
@@ -55,7 +56,7 @@ def decision(
         dataset_md5=grounds.dataset_md5,
         code_commit=grounds.code_commit,
         run_id=grounds.run_id,
-        use=_use(verdict),
+        use=wear.use(verdict),
     )
 
 
@@ -64,15 +65,3 @@ def _plain(verdict: Verdict, grounds: Grounds) -> tuple[str, ...]:
     judged = [rule for rule in verdict.rules if rule.outcome != "not applicable"]
     of_rules = tuple(rule.plain or f"{rule.rule}: {rule.outcome}" for rule in judged)
     return of_rules or grounds.plain_reasons or (_NOT_JUDGED,)
-
-
-def _use(verdict: Verdict) -> Use | None:
-    """The decision as the account of the test set counts it; None when nothing was claimed of the champion."""
-    if verdict.account is None or verdict.p_value is None:
-        return None
-    return Use(
-        holdout=verdict.account.holdout,
-        level=verdict.account.level,
-        p_value=verdict.p_value,
-        is_promotion=verdict.p_value <= verdict.account.level,
-    )

@@ -26,16 +26,22 @@ So a candidate must not be fitted to the answers on the test set. That all decis
 p-values depend on one another, and then the guarantee is no theorem. The dependence works to the safe side, though:
 where chance favours every candidate, small p-values pay and make the next levels smaller. `benchmarks/wear.py` measures
 both cases. Alpha is of the claim "better than the champion"; the other rules of the gate have their own confidence.
+
+What the account cannot know. It is folded over the ledgers that `tasks.registry.account` finds: that of the workspace,
+of all its models, and the copies in its MLflow. Somebody who asks the same test set under another name on another host,
+or with another MLflow, opens another account; so does whoever rewrites file and copies alike. One test set is to have
+one workspace name and one MLflow: that is a rule for people, which no file on one machine can enforce.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 
 from tenuto.deciding.policy import WearSettings
-from tenuto.records import Account
+from tenuto.records import Account, Verdict
 from tenuto.tracing.ledger import Entry, Use
 
 DISCARD_ABOVE = 0.8
@@ -43,12 +49,14 @@ DISCARD_ABOVE = 0.8
 few years in a thousand, where candidates are equal, and a clear gain where most are worse."""
 
 
-def account(entries: Sequence[Entry], settings: WearSettings, holdout: str) -> Account:
+def account(entries: Sequence[Entry], settings: WearSettings, holdout: str, since: datetime | None = None) -> Account:
     """The account of the test set `holdout` before its next decision, by what the ledger's `entries` say of its use.
 
-    Levels are taken as they were recorded: when `settings` change, what was spent stays spent.
+    With `since`, the time at which the test set came, every later use counts whatever it calls the test set: a set
+    does not become fresh by another number. Levels are taken as they were recorded: when `settings` change, what was
+    spent stays spent.
     """
-    uses = [entry.use for entry in entries if entry.use is not None and entry.use.holdout == holdout]
+    uses = [entry.use for entry in entries if entry.use is not None and _is_of(entry, entry.use, holdout, since)]
     left = max(settings.alpha - sum(_cost(use) for use in uses), 0.0) if len(uses) < settings.decisions else 0.0
     return Account(
         holdout=holdout,
@@ -60,6 +68,22 @@ def account(entries: Sequence[Entry], settings: WearSettings, holdout: str) -> A
     )
 
 
+def use(verdict: Verdict) -> Use | None:
+    """The decision as the account counts it; None when nothing was claimed of the champion.
+
+    A promotion is a claim that was taken as shown: by every rule that made it, whatever their p-values.
+    """
+    if verdict.account is None or verdict.p_value is None:
+        return None
+    made = [rule for rule in verdict.rules if rule.p_value is not None]
+    return Use(
+        holdout=verdict.account.holdout,
+        level=verdict.account.level,
+        p_value=verdict.p_value,
+        is_promotion=verdict.account.level > 0 and bool(made) and all(rule.outcome == "pass" for rule in made),
+    )
+
+
 def remaining(account: Account) -> str:
     """What is left, for the report: '41 of 52 decisions left; the next is taken at 0.00096'."""
     if account.level > 0:
@@ -68,6 +92,10 @@ def remaining(account: Account) -> str:
     is_over = account.used >= account.decisions
     why = f"all {account.decisions} decisions are taken" if is_over else "its alpha is spent"
     return f"worn out: {why}; `tenuto holdout rotate` brings in a fresh test set"
+
+
+def _is_of(entry: Entry, use: Use, holdout: str, since: datetime | None) -> bool:
+    return use.holdout == holdout or (since is not None and entry.at >= since)
 
 
 def _cost(use: Use) -> float:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import wear as simulation
 from tenuto.deciding import wear
 from tenuto.deciding.policy import WearSettings
+from tenuto.records import Account, RuleResult, Verdict
 from tenuto.scoring import statistics
 from tenuto.scoring.statistics import Answers
 from tenuto.tracing import ledger
@@ -54,6 +55,36 @@ def test_what_trails_or_is_promoted_costs_nothing_and_makes_the_next_level_less_
 def test_a_small_p_value_that_promoted_nothing_is_charged():
     # the p-value passed and the interval did not: the claim was not taken as shown
     assert wear.account(entries(use(0.0001, level=0.004)), YEAR, "1").left == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "level", "is_promotion"),
+    [
+        (("pass",), 0.001, True),
+        (("pass", "pass"), 0.001, True),
+        (("inconclusive",), 0.001, False),
+        (("pass", "fail"), 0.001, False),
+        (("pass",), 0.0, False),
+    ],
+)
+def test_a_promotion_is_a_claim_that_every_rule_took_as_shown(outcomes, level, is_promotion):
+    made = [
+        RuleResult(rule="r", outcome=outcome, severity="hold", reason="", p_value=0.0004, plain="")
+        for outcome in outcomes
+    ]
+    other = RuleResult(rule="floor", outcome="fail", severity="hold", reason="", plain="")
+    account = Account(holdout="2", alpha=0.05, decisions=52, used=0, level=level, left=1.0)
+    verdict = Verdict(verdict="promote", reasons=(), rules=(*made, other), account=account, p_value=0.0004)
+    assert wear.use(verdict) == ledger.Use(holdout="2", level=level, p_value=0.0004, is_promotion=is_promotion)
+    assert wear.use(verdict.model_copy(update={"p_value": None})) is None
+    assert wear.use(verdict.model_copy(update={"account": None})) is None
+
+
+def test_since_a_test_set_came_every_use_counts_whatever_it_calls_it():
+    history = entries(use(0.5), use(0.5, holdout="2"), use(0.5, holdout="3"))
+    day = datetime(2026, 3, 2, tzinfo=UTC)
+    assert wear.account(history, YEAR, "3", since=day).used == 3
+    assert wear.account(history, YEAR, "3", since=day.replace(day=3)).used == 1
 
 
 def test_only_the_uses_of_this_test_set_count():

@@ -17,7 +17,7 @@ from tenuto.deciding import gate
 from tenuto.deciding.policy import Policy, load_policy
 from tenuto.errors import SettingsError
 from tenuto.records import Account, Evaluation, Verdict
-from tenuto.settings import Params
+from tenuto.settings import Params, digest
 from tenuto.workspace import Workspace
 from tests.answers import clips_table, imagined
 from tests.flows.shell import Shell
@@ -154,7 +154,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Account | None]:
 
 def test_the_account_of_then_is_used(workspace: Workspace, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.promotion.write_text(BETTER_YAML)
-    then = Verdict(verdict="reject", reasons=("no",), rules=(), account=account(used=7, level=0.04), p_value=0.5)
+    same = digest(load_policy(workspace.promotion))
+    kept = account(used=7, level=0.04)
+    then = Verdict(verdict="reject", reasons=("no",), rules=(), policy_sha256=same, account=kept, p_value=0.5)
     store(then, **lead(10))
     given = seen(monkeypatch)
     (flip,) = replay.replay(workspace, PARAMS).flips
@@ -179,6 +181,21 @@ def test_under_another_wear_the_account_is_folded_anew(
     first = 0.02 / 2.6
     left = 0.02 - first
     assert [a.level for a in given if a] == pytest.approx([0.8 * first, 0.8 * left / 1.8, 0.8 * left, 0.0])
+
+
+def test_under_another_policy_the_account_is_folded_anew_even_with_the_same_numbers(
+    workspace: Workspace, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the policy of then claimed nothing, so that its account was unspent each time
+    workspace.promotion.write_text(BETTER_YAML)
+    then = Verdict(verdict="promote", reasons=("fine",), rules=(), policy_sha256="another", account=account(used=0))
+    store(then, **lead(2))
+    store(then, **lead(2))
+    given = seen(monkeypatch)
+    replay.replay(workspace, PARAMS)
+    assert [a.used for a in given if a] == [0, 1]
+    # 0.8 * (0.05 - 0.05 / 41.8) / 41
+    assert [a.level for a in given if a] == pytest.approx([0.04 / 41.8, 0.8 * (0.05 - 0.05 / 41.8) / 41])
 
 
 def test_decisions_older_than_accounts_are_folded_too(
