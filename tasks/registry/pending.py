@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tasks.registry import store
-from tasks.registry.turns import tickets, turn
+from tasks.registry.turns import is_dead, tickets, turn
 from tenuto.processes import Process, is_abandoned, this_process
 from tenuto.records import Record
 
@@ -82,7 +82,7 @@ def roll_back(client: MlflowClient, name: str, model_id: str) -> None:
 
 
 def _is_anything_left(client: MlflowClient, name: str) -> bool:
-    if any(ticket.is_dead for ticket in tickets(client, name).values()):
+    if any(is_dead(key, ticket) for key, ticket in tickets(client, name).items()):
         return True
     left = [process_of(version.tags) for version in store.versions(client, name)]
     left += [process for _, process in _unfinished_models(client, name)]

@@ -5,6 +5,7 @@ The same calls serve a SQLite file and a server.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ EVALUATED_AGAINST = "tenuto.evaluated_against"
 NO_CHAMPION = "no champion"
 APPROVAL = "tenuto.approval"
 AWAITING = "awaiting"
+REFUSED = "refused"
+"""Followed by who did."""
 ERASED = "tenuto.erased"
 LEDGER = "tenuto.ledger."
 """Followed by the six digits of an entry's number: on the experiment all entries, on a version those about it."""
@@ -48,9 +51,20 @@ def aliases(client: MlflowClient, name: str) -> dict[str, str]:
         raise
 
 
-def move_aliases(client: MlflowClient, name: str, before: dict[str, str], after: dict[str, str]) -> None:
-    """Sets and takes away what differs; @champion is the last to move, since services follow it."""
+def move_aliases(
+    client: MlflowClient,
+    name: str,
+    before: dict[str, str],
+    after: dict[str, str],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Sets and takes away what differs; @champion is the last to move, since services follow it.
+
+    Calls `check` right before each move, which raises when the move must not happen any more.
+    """
     for alias in sorted({*before, *after}, key=lambda alias: (alias == CHAMPION, alias != PREVIOUS, alias)):
+        if before.get(alias) != after.get(alias):
+            check()
         if alias not in after:
             client.delete_registered_model_alias(name, alias)
         elif before.get(alias) != after[alias]:
@@ -89,6 +103,20 @@ def version(client: MlflowClient, name: str, number: str) -> ModelVersion:
 def experiment(client: MlflowClient, name: str) -> Experiment | None:
     """The experiment of the model, whose tags mirror its ledger; None before the first run."""
     return client.get_experiment_by_name(name)
+
+
+def experiments(client: MlflowClient, tag: str) -> list[Experiment]:
+    """All experiments that have the tag, deleted ones too; pages are followed."""
+    from mlflow.entities import ViewType
+
+    found: list[Experiment] = []
+    token: str | None = None
+    while True:
+        page = client.search_experiments(ViewType.ALL, 1000, filter_string=f"tags.`{tag}` LIKE '%'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def require_experiment(client: MlflowClient, name: str) -> str:

@@ -37,8 +37,13 @@ log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 60.0
 """How long a turn is waited for; each lasts as long as some ten calls to MLflow."""
-OTHER_HOST_SECONDS = 120.0
-"""A turn of another host, which cannot be asked, is taken for a dead process's after this long."""
+OTHER_HOST_SECONDS = 30.0
+"""A turn of another host, which cannot be asked, is taken for a dead process's when it has said nothing for this long.
+
+Measured here from when this process first saw what it says now: the clocks of two hosts are never compared.
+"""
+REFRESH_SECONDS = 5.0
+"""Who waits says so as often; who is at work with every change."""
 _TURN = "tenuto.turn."
 _GIVEN_UP = "given up"
 
@@ -52,13 +57,12 @@ class Ticket(Record):
     """None while it is being chosen."""
     decision: Decision | None = None
     """What is about to happen; None before that is known."""
+    beat: int = 0
+    """Grows with every sign of life."""
 
-    @property
-    def is_dead(self) -> bool:
-        """True when its process lives no more."""
-        if is_abandoned(self.process):
-            return True
-        return self.process.host != socket.gethostname() and time.time() - self.process.noted_at > OTHER_HOST_SECONDS
+
+_seen: dict[str, tuple[Ticket, float]] = {}
+"""What each turn of another host said last, by tag, and when this process first saw it say so."""
 
 
 @dataclass
@@ -74,14 +78,24 @@ class Turn:
 
     def carry_out(self, decision: Decision) -> Entry:
         """The entry of `decision`, after the aliases are as it says."""
+        self.require()
         self.announce(self.ticket.model_copy(update={"decision": decision}))
-        store.move_aliases(self.client, self.name, decision.aliases_before, decision.aliases)
+        store.move_aliases(self.client, self.name, decision.aliases_before, decision.aliases, self.require)
+        self.require()
         return mirror.write(self.client, self.name, self.path, decision)
 
     def announce(self, ticket: Ticket) -> None:
         """Lets others read the ticket."""
-        self.ticket = ticket
-        self.client.set_experiment_tag(self.experiment, self.key, ticket.model_dump_json())
+        self.ticket = ticket.model_copy(update={"beat": ticket.beat + 1})
+        self.client.set_experiment_tag(self.experiment, self.key, self.ticket.model_dump_json())
+
+    def require(self) -> None:
+        """Raises RegistryError when another host took this process for dead and settled what it had announced."""
+        if self.key not in tickets(self.client, self.name):
+            raise RegistryError(
+                f"This process was silent for more than {OTHER_HOST_SECONDS:.0f} seconds while it changed the registry "
+                f"of {self.name}, and another host settled what it had begun. Look with `tenuto models`, and run again."
+            )
 
 
 @contextmanager
@@ -120,12 +134,26 @@ def tickets(client: MlflowClient, name: str) -> dict[str, Ticket]:
     return read
 
 
+def is_dead(key: str, ticket: Ticket) -> bool:
+    """True when the process of the ticket under the tag `key` lives no more, or has been silent for too long."""
+    if ticket.process.host == socket.gethostname():
+        return is_abandoned(ticket.process)
+    said, since = _seen.get(key, (None, 0.0))
+    if said != ticket:
+        since = time.monotonic()
+        _seen[key] = (ticket, since)
+    return time.monotonic() - since > OTHER_HOST_SECONDS
+
+
 def settle_dead(mine: Turn) -> None:
     """Finishes or takes back what dead processes announced."""
-    dead = {key: ticket for key, ticket in tickets(mine.client, mine.name).items() if ticket.is_dead}
+    others = {key: ticket for key, ticket in tickets(mine.client, mine.name).items() if key != mine.key}
+    dead = {key: ticket for key, ticket in others.items() if is_dead(key, ticket)}
     for key, ticket in sorted(dead.items(), key=lambda item: item[1].number or 0):
+        mine.require()
         if ticket.decision is None or _settled(mine, ticket, ticket.decision):
             mine.client.delete_experiment_tag(mine.experiment, key)
+            _seen.pop(key, None)
 
 
 def _settled(mine: Turn, ticket: Ticket, decision: Decision) -> bool:
@@ -157,6 +185,9 @@ def _take_back(client: MlflowClient, name: str, decision: Decision) -> None:
 def _give_up(mine: Turn) -> None:
     """Takes back what this process announced and did not finish; an entry that is in MLflow stands."""
     try:
+        if mine.key not in tickets(mine.client, mine.name):
+            # another host has settled it
+            return None
         decision = mine.ticket.decision
         if decision is not None:
             if any(ledger.is_same(entry, decision) for entry in mirror.entries(mine.client, mine.name)):
@@ -170,9 +201,13 @@ def _give_up(mine: Turn) -> None:
 
 
 def _wait(mine: Turn) -> None:
-    deadline = time.monotonic() + LONGEST_SECONDS
+    began = refreshed = time.monotonic()
     while busy := _before(mine):
-        if time.monotonic() > deadline:
+        if time.monotonic() - refreshed > REFRESH_SECONDS:
+            mine.require()
+            mine.announce(mine.ticket)
+            refreshed = time.monotonic()
+        if time.monotonic() - began > LONGEST_SECONDS:
             raise RegistryError(
                 f"Process {busy.process.pid} on {busy.process.host} has been changing the registry of {mine.name} for "
                 f"{LONGEST_SECONDS:.0f} seconds. Nothing was changed here; run again, or end that process."
@@ -184,7 +219,7 @@ def _before(mine: Turn) -> Ticket | None:
     """A ticket of a living process that is to go first, or that may turn out to; None when it is this turn."""
     own = (mine.ticket.number or 0, mine.key)
     for key, ticket in tickets(mine.client, mine.name).items():
-        if key == mine.key or ticket.is_dead:
+        if key == mine.key or is_dead(key, ticket):
             continue
         if ticket.number is None or (ticket.number, key) < own:
             return ticket

@@ -155,7 +155,7 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "act", "after"),
     [
-        pytest.param(stopped_dead, roll_back, ROLLED_BACK, id="stopped-rollback"),
+        pytest.param(stopped_dead, roll_back, ROLLED_BACK, id="stopped-rollback", marks=slow),
         pytest.param(stopped_dead, promote, PROMOTED, id="stopped-promotion", marks=slow),
         pytest.param(stopped_dead, hold, HELD, id="stopped-challenger", marks=slow),
         pytest.param(stopped_dead, reject, REJECTED, id="stopped-reject", marks=slow),
@@ -180,20 +180,28 @@ def test_ended_before_any_change_all_is_as_before_or_as_after(
     assert seen.count(True) >= 4  # entry, version, file, the turn's end
 
 
-@pytest.mark.parametrize("step", [pytest.param(12, id="between the aliases"), pytest.param(13, id="before the entry")])
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_rollback_that_was_stopped_is_taken_back_or_finished(settled: Registry, step: int) -> None:
+    assert not stopped_dead(settled, roll_back, step)
+    pending.settle(settled.client, "bells", settled.ledger)
+    assert settled.state in (BEFORE, ROLLED_BACK)
+    assert settled.breaches() == settled.turns == []
+
+
+@pytest.mark.parametrize("step", [pytest.param(11, id="between the aliases"), pytest.param(12, id="before the entry")])
 def test_after_a_killed_promotion_the_next_one_goes_through(settled: Registry, step: int) -> None:
     assert not stopped_dead(settled, promote, step)
     assert settled.state["pending"] == [3]
     assert len(settled.turns) == 1
     moved = settled.state["aliases"]["champion"] == "3"
-    assert moved is (step == 13)
+    assert moved is (step == 12)
     settled.carry_out(PROMOTE, "3" if moved else "2")
     assert settled.state["told"] == [*BEFORE["told"], *([("decision", "3")] if moved else []), ("decision", "4")]
     assert settled.breaches() == settled.turns == []
 
 
 def test_a_reader_that_knows_no_ledger_leaves_an_announced_decision_alone(settled: Registry, tmp_path: Path) -> None:
-    assert not stopped_dead(settled, promote, 13)
+    assert not stopped_dead(settled, promote, 12)
     found = registries.champion.fn(settled.tracking_uri, "bells", tmp_path / "cache")
     assert found is not None
     assert found.version == "3"
@@ -241,10 +249,64 @@ def test_what_a_busy_process_announced_is_waited_for_and_then_reported(
     assert settled.state == ROLLED_BACK
 
 
-@pytest.mark.parametrize(("seconds", "waits"), [(60, True), (180, False)])
-def test_a_turn_of_another_host_is_believed_for_two_minutes(settled: Registry, seconds: float, waits: bool) -> None:
-    process = this_process().model_copy(update={"host": "elsewhere", "noted_at": time.time() - seconds})
-    assert turns.Ticket(process=process, place="").is_dead is not waits
+def elsewhere(seconds_ago: float = 0.0) -> turns.Ticket:
+    process = this_process().model_copy(update={"host": "elsewhere", "noted_at": time.time() - seconds_ago})
+    return turns.Ticket(process=process, place="", number=1)
+
+
+@pytest.mark.parametrize("skew_seconds", [-86400, 0, 86400])
+def test_a_turn_of_another_host_is_dead_when_it_said_nothing_new_for_half_a_minute_by_our_own_clock(
+    skew_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(turns.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(turns, "_seen", {})
+    ticket = elsewhere(skew_seconds)
+    assert not turns.is_dead("key", ticket)
+    now[0] += turns.OTHER_HOST_SECONDS - 1
+    assert not turns.is_dead("key", ticket)
+    beating = ticket.model_copy(update={"beat": 1})
+    assert not turns.is_dead("key", beating)
+    now[0] += turns.OTHER_HOST_SECONDS - 1
+    assert not turns.is_dead("key", beating)
+    now[0] += 2
+    assert turns.is_dead("key", beating)
+
+
+def test_who_waits_shows_signs_of_life_and_takes_over_from_a_silent_host(
+    settled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "OTHER_HOST_SECONDS", 0.5)
+    monkeypatch.setattr(turns, "REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr(turns, "_seen", {})
+    experiment = settled.client.get_experiment_by_name("bells").experiment_id
+    settled.client.set_experiment_tag(experiment, "tenuto.turn.0", elsewhere(-600).model_dump_json())
+    with turns.turn(settled.client, "bells", settled.ledger) as mine:
+        assert mine.ticket.beat >= 4  # joined, numbered, and at least twice while it waited
+        assert settled.turns == [mine.key]
+    assert settled.state == BEFORE
+
+
+@pytest.mark.parametrize("change", [1, 2, 3])
+def test_a_process_that_was_taken_for_dead_moves_no_alias_any_more(
+    settled: Registry, change: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.registry import store
+
+    original, calls = turns.Turn.require, count(1)
+
+    def overtaken(mine: turns.Turn) -> None:
+        if next(calls) == change:
+            settled.client.delete_experiment_tag(mine.experiment, mine.key)
+            turns._take_back(mine.client, mine.name, mine.ticket.decision) if mine.ticket.decision else None
+        original(mine)
+
+    monkeypatch.setattr(turns.Turn, "require", overtaken)
+    with pytest.raises(RegistryError, match="another host settled what it had begun"):
+        roll_back(settled)
+    assert store.aliases(settled.client, "bells") == BEFORE["aliases"]
+    assert settled.state == BEFORE
+    assert settled.breaches() == settled.turns == []
 
 
 def test_of_many_threads_only_one_has_the_turn(settled: Registry) -> None:
@@ -276,7 +338,7 @@ def test_two_hosts_share_one_chain(settled: Registry, tmp_path: Path) -> None:
 
 
 def test_a_settling_host_writes_what_the_dead_one_announced(settled: Registry, tmp_path: Path) -> None:
-    assert not stopped_dead(settled, promote, 13)
+    assert not stopped_dead(settled, promote, 12)
     other = Registry(settled.tracking_uri, tmp_path / "other" / "ledger.jsonl", settled.run_id, settled.checkpoint)
     pending.settle(other.client, "bells", other.ledger)
     assert other.state == PROMOTED
