@@ -16,11 +16,9 @@ from flows.conclusion import candidate_of, conclude, grounds_of, unchanged, writ
 from flows.job import Job, Run, describe
 from tasks import dataset, decide, evaluate, registry, split, track, train, validate
 from tenuto.dataset import manifest
-from tenuto.deciding import wear
 from tenuto.errors import TrainingError
 from tenuto.records import Account, Checkpoint, Evaluation, Outcome, ValidationReport, Verdict
 from tenuto.splitting import splits
-from tenuto.tracing import ledger
 from tenuto.validation import leakage
 
 log = logging.getLogger(__name__)
@@ -56,6 +54,8 @@ def retrain(root: str, overrides: list[str] | None = None, force: bool = False) 
             last = track.last_run(job.tracking_uri, job.params.name)
         if last and last.inputs == made_from.inputs and not force:
             return told(unchanged(job, made_from, last))
+        # a ledger that was touched is said before hours of training
+        account(job)
         run = Run(job, made_from, track.start(job.tracking_uri, job.params.name, job.params, made_from))
         try:
             outcome = conclude(run, judge(run))
@@ -156,27 +156,24 @@ def check(run: Run) -> ValidationReport:
 
 
 def decide_and_carry_out(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Verdict:
-    """The gate's verdict, carried out; taken again when the champion moved in between."""
+    """The gate's verdict, carried out; taken again when the champion or the account moved in between."""
     for _ in range(MOST_EVALUATIONS):
         with run.job.stage("evaluate") as stage:
             run.evaluation = stage.made(score(run, candidate, baseline))
             run.golden = score_golden(run, candidate, baseline)
         with run.job.stage("decide") as stage:
-            verdict = stage.made(decide.decide(run.job.policy, run.evaluation, account(run)))
+            verdict = stage.made(decide.decide(run.job.policy, run.evaluation, account(run.job)))
         try:
             return carry_out(run, verdict)
-        except registry.ChampionMovedError as error:
+        except registry.OvertakenError as error:
             moved = error
             run.champion = find_champion(run)
     raise moved
 
 
-def account(run: Run) -> Account:
+def account(job: Job) -> Account:
     """What is left of the test set before this decision, whichever model and host asked it before."""
-    job = run.job
-    own = registry.history(job.tracking_uri, job.params.name, job.workspace.ledger)
-    others = [entry for entry in ledger.read(job.workspace.ledger) if entry.model != job.params.name]
-    return wear.account([*own, *others], job.policy.wear, job.holdout.generation)
+    return registry.account(job.tracking_uri, job.params.name, job.workspace.ledger, job.policy.wear, job.holdout)
 
 
 def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:

@@ -59,6 +59,8 @@ def ledger_verify(set_: Set = None, json: Json = False) -> None:
 def ledger_restore(set_: Set = None, json: Json = False) -> None:
     """Make the ledger's file again from its copy in MLflow; the touched file is kept beside it.
 
+    Where the copy is the one that was touched, and the file is whole, the copy is made again from the file.
+
     Example: `tenuto ledger restore`
     """
     workspace, params = prepare(set_)

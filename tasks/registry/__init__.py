@@ -5,18 +5,22 @@ verdict is carried out by `registration`, what a person decides by `moves`; `pen
 `champions` and `readings` answer questions.
 """
 
+from tasks.registry.accounts import account
 from tasks.registry.champions import Champion, champion
 from tasks.registry.decisions import Candidate
 from tasks.registry.moves import approve, promote, record, refuse, rollback
 from tasks.registry.readings import Verification, aliases, history, models, restore, verify
-from tasks.registry.registration import CarriedOut, ChampionMovedError, carry_out
+from tasks.registry.registration import AccountSpentError, CarriedOut, ChampionMovedError, OvertakenError, carry_out
 
 __all__ = [
+    "AccountSpentError",
     "Candidate",
     "CarriedOut",
     "Champion",
     "ChampionMovedError",
+    "OvertakenError",
     "Verification",
+    "account",
     "aliases",
     "approve",
     "carry_out",

@@ -19,6 +19,7 @@ from tenuto.tracing.ledger import BEGINNING, Decision, Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,14 @@ def on_versions(client: MlflowClient, name: str) -> dict[int, str]:
 
 def entries(client: MlflowClient, name: str) -> list[Entry]:
     """The entries of the mirror, by number; a tag that is none is left out and said."""
-    found = []
-    for number, text in sorted(read(client, name).items()):
+    found = store.experiment(client, name)
+    return entries_of(found) if found else []
+
+
+def entries_of(experiment: Experiment) -> list[Entry]:
+    """The same of an experiment that is there already."""
+    found, name = [], experiment.name
+    for number, text in sorted(_of_tags(experiment.tags).items()):
         try:
             found.append(Entry.model_validate_json(text))
         except ValidationError:
@@ -84,13 +91,29 @@ def take_over(path: Path, name: str, there: Sequence[Entry]) -> None:
     ledger.add(path, later)
 
 
+def copy(client: MlflowClient, name: str, own: Sequence[Entry]) -> None:
+    """Writes the mirror's copies of these entries."""
+    experiment = store.require_experiment(client, name)
+    for entry in own:
+        _set(client, experiment, entry)
+
+
+def copy_to_versions(client: MlflowClient, name: str) -> None:
+    """Makes the copies that versions carry the mirror's, where they differ."""
+    kept = read(client, name)
+    for version in store.versions(client, name):
+        for number, text in _of_tags(version.tags).items():
+            if number in kept and kept[number] != text:
+                client.set_model_version_tag(name, str(version.version), tag(number), kept[number])
+
+
 def mark(client: MlflowClient, name: str, entry: Entry) -> None:
     """Tags the version that the entry is about with it, and with how its approval came out."""
     if entry.version is None:
         return
-    client.set_model_version_tag(name, entry.version, _tag(entry.number), ledger.line(entry))
+    client.set_model_version_tag(name, entry.version, tag(entry.number), ledger.line(entry))
     if entry.event in ("approval", "refusal"):
-        done = "approved" if entry.event == "approval" else "refused"
+        done = "approved" if entry.event == "approval" else store.REFUSED
         client.set_model_version_tag(name, entry.version, store.APPROVAL, f"{done} by {entry.actor}")
 
 
@@ -106,15 +129,14 @@ def _of_model(path: Path, name: str) -> list[Entry]:
 def _copied_to_mirror(client: MlflowClient, name: str, own: Sequence[Entry]) -> list[Entry]:
     """A store without any entry is a new one; the ledger goes with its file."""
     log.warning("MLflow has no entry of the ledger of %s; it gets the %d of the file", name, len(own))
-    experiment = store.require_experiment(client, name)
-    for entry in own:
-        _set(client, experiment, entry)
+    copy(client, name, own)
     return list(own)
 
 
 def _set(client: MlflowClient, experiment: str, entry: Entry) -> None:
-    client.set_experiment_tag(experiment, _tag(entry.number), ledger.line(entry))
+    client.set_experiment_tag(experiment, tag(entry.number), ledger.line(entry))
 
 
-def _tag(number: int) -> str:
+def tag(number: int) -> str:
+    """The name of the tag that carries an entry."""
     return f"{store.LEDGER}{number:06d}"

@@ -17,6 +17,7 @@ from tenuto.tracing.ledger import Entry
 from tenuto.tracing.tampering import Breach
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 
@@ -60,41 +61,55 @@ def verify(tracking_uri: str, name: str, ledger: Path) -> Verification:
         return Verification(entries=0, head=None, began_with={}, elsewhere=(), breaches=())
     with turn(client, name, ledger):
         pending.settle_registrations(client, name)
-        lines, kept = ledgers.lines(ledger), mirror.read(client, name)
         own = [entry for entry in ledgers.readable(ledger) if entry.model == name]
-        here = ledgers.place(ledger)
-        breaches = tampering.verify(
-            lines,
-            ledgers.unfinished(ledger),
-            model=name,
-            mirror=kept,
-            on_versions=mirror.on_versions(client, name),
-            aliases=store.aliases(client, name),
-            place=here,
+        return Verification(
+            entries=len(own),
+            head=own[-1].sha256 if own else None,
+            began_with=own[0].aliases_before if own else {},
+            elsewhere=tampering.awaited(
+                ledgers.lines(ledger), model=name, mirror=mirror.read(client, name), place=ledgers.place(ledger)
+            ),
+            breaches=breaches(client, name, ledger),
         )
-    return Verification(
-        entries=len(own),
-        head=own[-1].sha256 if own else None,
-        began_with=own[0].aliases_before if own else {},
-        elsewhere=tampering.awaited(lines, model=name, mirror=kept, place=here),
-        breaches=breaches,
+
+
+def breaches(client: MlflowClient, name: str, ledger: Path) -> tuple[Breach, ...]:
+    """The same without taking a turn: only for who holds one."""
+    return tampering.verify(
+        ledgers.lines(ledger),
+        ledgers.unfinished(ledger),
+        model=name,
+        mirror=mirror.read(client, name),
+        on_versions=mirror.on_versions(client, name),
+        aliases=store.aliases(client, name),
+        place=ledgers.place(ledger),
     )
 
 
 def restore(tracking_uri: str, name: str, ledger: Path) -> Path | None:
     """Makes the model's part of the file again from MLflow; the path that the old file was moved to, if there was one.
 
-    Raises LedgerError, and leaves the file alone, when MLflow's copies are no whole chain themselves.
+    Where MLflow's copies are no whole chain and the file is one, at least as long, they are made again from it, and the
+    path is None. Raises LedgerError, and leaves both alone, when neither is whole.
     """
     client = store.connect(tracking_uri)
     with turn(client, name, ledger):
         kept = mirror.read(client, name)
-        if not kept or not tampering.is_chain(kept):
+        own = {entry.number: entry for entry in ledgers.readable(ledger) if entry.model == name}
+        if kept and tampering.is_chain(kept):
+            aside = ledgers.replace(ledger, name, [text for _, text in sorted(kept.items())])
+        elif max(own, default=0) >= max(kept, default=1) and tampering.is_chain(
+            {number: ledgers.line(entry) for number, entry in own.items()}
+        ):
+            mirror.copy(client, name, list(own.values()))
+            aside = None
+        else:
             raise LedgerError(
                 f"MLflow holds {len(kept)} entries of the ledger of {name}, and they are no whole chain from the first "
-                "on: nothing can be restored from them. `tenuto ledger verify` says what is wrong."
+                "on; nor is the file: nothing can be restored. `tenuto ledger verify` says what is wrong."
             )
-        return ledgers.replace(ledger, name, [text for _, text in sorted(kept.items())])
+        mirror.copy_to_versions(client, name)
+    return aside
 
 
 def aliases(tracking_uri: str, name: str) -> dict[str, str]:

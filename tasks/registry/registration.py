@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.registry import mirror, packaging, pending, store
+from tasks.registry import accounts, mirror, packaging, pending, store
 from tasks.registry.decisions import Candidate, decision
 from tasks.registry.turns import turn
+from tenuto.deciding import wear
+from tenuto.deciding.policy import WearSettings
 from tenuto.errors import TenutoError
 from tenuto.records import Checkpoint, Record, RegisteredModel, Verdict
 from tenuto.tracing.ledger import Entry, Grounds
@@ -19,10 +21,20 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LONGEST_TAG = 4000
+_ROUNDING = 1e-9
+"""Sums of the same charges may differ in their last digits."""
 
 
-class ChampionMovedError(TenutoError):
-    """Another version became champion after this run's evaluation; it has to be evaluated against that one."""
+class OvertakenError(TenutoError):
+    """Something that this run's verdict rests on changed meanwhile; it has to be evaluated and decided again."""
+
+
+class ChampionMovedError(OvertakenError):
+    """Another version became champion after this run's evaluation."""
+
+
+class AccountSpentError(OvertakenError):
+    """Another decision drew on the account of the test set after this one was taken."""
 
 
 class CarriedOut(Record):
@@ -47,10 +59,11 @@ def carry_out(
     """The one entry of the ledger that the run's verdict ends in, and the version it registered, if any.
 
     After 'promote' the candidate is @champion, or with `needs_approval` @challenger and waiting for a person; after
-    'register' it is @challenger; any other verdict leaves the registry alone. ChampionMovedError is raised, nothing is
-    registered and nothing written, when the champion is no longer the one of the evaluation. A checkpoint that is
-    there already, under the alias that the verdict asks for, is not registered again. Called twice for one MLflow run,
-    the entry is the first call's. Any failure, Ctrl-C included, leaves registry and ledger as before or as after.
+    'register' it is @challenger; any other verdict leaves the registry alone. OvertakenError is raised, nothing is
+    registered and nothing written, when the champion is no longer the one of the evaluation, or the account of the
+    test set no longer what it was decided on. A checkpoint that is there already, under the alias that the verdict
+    asks for, is not registered again; a challenger then says what this evaluation found. Called twice for one MLflow
+    run, the entry is the first call's. Any failure, Ctrl-C included, leaves registry and ledger as before or as after.
     """
     client = store.connect(tracking_uri)
     pending.settle(client, name, ledger)
@@ -60,31 +73,66 @@ def carry_out(
         raise ValueError(f"the verdict {verdict.verdict!r} registers a candidate, and none was given")
     waits = verdict.verdict == "promote" and needs_approval
     alias = store.CHAMPION if verdict.verdict == "promote" and not waits else store.CHALLENGER
+    tags = {**_tags(candidate, verdict), **candidate.tags, **({store.APPROVAL: store.AWAITING} if waits else {})}
     number = _registered_before(client, name, alias, candidate.checkpoint)
     if number:
-        entry = _written(client, name, ledger, verdict, grounds, number, candidate)
+        entry = _registered_again(client, name, ledger, verdict, grounds, candidate, number, tags)
     else:
-        tags = {**_tags(candidate, verdict), **candidate.tags, **({store.APPROVAL: store.AWAITING} if waits else {})}
         number, entry = _registered_anew(client, name, ledger, verdict, grounds, candidate, alias, tags)
     return CarriedOut(entry=entry, model=_registered(client, name, number))
 
 
-def _written(
+def _written(client: MlflowClient, name: str, ledger: Path, verdict: Verdict, grounds: Grounds) -> Entry:
+    """The entry of a verdict that registers nothing; the one that this MLflow run ended in already, if it did."""
+    with turn(client, name, ledger) as mine:
+        if there := _decided(client, name, grounds):
+            return there
+        _check_account(client, name, ledger, verdict)
+        return mine.carry_out(decision(name, verdict, grounds, store.aliases(client, name)))
+
+
+def _registered_again(
     client: MlflowClient,
     name: str,
     ledger: Path,
     verdict: Verdict,
     grounds: Grounds,
-    number: str | None = None,
-    candidate: Candidate | None = None,
+    candidate: Candidate,
+    number: str,
+    tags: dict[str, str],
 ) -> Entry:
-    """The entry of a verdict that moves no alias; the one that this MLflow run ended in already, if it did."""
+    """The entry of a verdict on weights that are version `number` already; a challenger gets the new `tags`.
+
+    The champion keeps its own, which say what it was promoted on.
+    """
     with turn(client, name, ledger) as mine:
         if there := _decided(client, name, grounds):
             return there
-        return mine.carry_out(
-            decision(name, verdict, grounds, store.aliases(client, name), number=number, candidate=candidate)
-        )
+        before = store.aliases(client, name)
+        is_champion = before.get(store.CHAMPION) == number
+        if not is_champion:
+            _check_champion(client, name, candidate.evaluated_against)
+        _check_account(client, name, ledger, verdict)
+        decided = decision(name, verdict, grounds, before, number, candidate)
+        if is_champion:
+            return mine.carry_out(decided)
+        version = client.get_model_version(name, number)
+        _retag(client, name, number, tags, _description(candidate, verdict))
+        try:
+            return mine.carry_out(decided)
+        except BaseException:
+            if not _decided(client, name, grounds):
+                _retag(client, name, number, dict(version.tags), version.description or "")
+            raise
+
+
+def _retag(client: MlflowClient, name: str, number: str, tags: dict[str, str], description: str) -> None:
+    """Sets the tags and the description; a version that `tags` do not have waiting waits no more."""
+    for tag, value in tags.items():
+        client.set_model_version_tag(name, number, tag, value)
+    if store.APPROVAL not in tags and store.APPROVAL in client.get_model_version(name, number).tags:
+        client.delete_model_version_tag(name, number, store.APPROVAL)
+    client.update_model_version(name, number, description)
 
 
 def _registered_anew(
@@ -108,6 +156,7 @@ def _registered_anew(
         with turn(client, name, ledger) as mine:
             # once more: it may have moved while the model was stored
             _check_champion(client, name, candidate.evaluated_against)
+            _check_account(client, name, ledger, verdict)
             before = store.aliases(client, name)
             entry = mine.carry_out(decision(name, verdict, grounds, before, number, candidate, alias))
         pending.finish(client, name, number, model_id)
@@ -147,6 +196,20 @@ def _check_champion(client: MlflowClient, name: str, evaluated_against: str | No
         current = f"version {now}" if now else "none"
         raise ChampionMovedError(
             f"The champion of {name} was {was} in this evaluation and is {current} now. Nothing was registered."
+        )
+
+
+def _check_account(client: MlflowClient, name: str, ledger: Path, verdict: Verdict) -> None:
+    """Raises AccountSpentError when the claim was tested at a level that the test set no longer has."""
+    then = verdict.account
+    if then is None or wear.use(verdict) is None:
+        return
+    settings = WearSettings(alpha=then.alpha, decisions=then.decisions)
+    now = wear.account(accounts.entries(client, name, ledger), settings, then.holdout)
+    if now.level < then.level * (1 - _ROUNDING):
+        raise AccountSpentError(
+            f"The test set was asked by another run meanwhile: {now.used} decisions are taken, and this one was taken "
+            f"when {then.used} were. Nothing was registered; run `tenuto retrain` again."
         )
 
 

@@ -68,16 +68,30 @@ def test_a_touched_file_is_restored_and_kept_aside(registry: Registry) -> None:
     assert registry.breaches() == []
 
 
-def test_a_mirror_that_is_no_chain_restores_nothing(registry: Registry) -> None:
+def test_a_touched_mirror_is_restored_from_a_whole_file(registry: Registry) -> None:
+    registry.carry_out(PROMOTE, None)
+    registry.carry_out(REJECT, "1")
+    whole = registry.ledger.read_bytes()
+    experiment = registry.client.get_experiment_by_name("bells").experiment_id
+    registry.client.set_experiment_tag(experiment, "tenuto.ledger.000001", "{}")
+    registry.client.set_model_version_tag("bells", "1", "tenuto.ledger.000001", "{}")
+    assert len(registry.breaches()) == 1
+    assert registries.restore(registry.tracking_uri, "bells", registry.ledger) is None
+    assert registry.ledger.read_bytes() == whole
+    assert registry.breaches() == []
+
+
+def test_where_neither_is_whole_nothing_is_restored(registry: Registry) -> None:
     with pytest.raises(LedgerError, match="MLflow holds 0 entries"):
         registries.restore(registry.tracking_uri, "bells", registry.ledger)
     registry.carry_out(PROMOTE, None)
     experiment = registry.client.get_experiment_by_name("bells").experiment_id
     registry.client.set_experiment_tag(experiment, "tenuto.ledger.000001", "{}")
-    whole = registry.ledger.read_bytes()
+    touched = registry.ledger.read_bytes().replace(b"retrain", b"mallory", 1)
+    registry.ledger.write_bytes(touched)
     with pytest.raises(LedgerError, match="no whole chain"):
         registries.restore(registry.tracking_uri, "bells", registry.ledger)
-    assert registry.ledger.read_bytes() == whole
+    assert registry.ledger.read_bytes() == touched
 
 
 def test_a_new_store_gets_the_entries_of_the_file(registry: Registry, settled: Registry) -> None:
