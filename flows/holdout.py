@@ -67,11 +67,15 @@ class Rotated(Record):
 
 
 def show(workspace: Workspace, params: Params) -> Status:
-    """The state of the test set, from the manifest, holdout.yaml and the ledger on this machine."""
+    """The state of the test set, from the manifest, holdout.yaml, and the ledger with its copies in MLflow.
+
+    Raises LedgerError when the ledger was touched, or knows nothing of the last rotation.
+    """
     rules = policy.load_policy(workspace.promotion)
     current = holdouts.read(workspace.holdout)
     table = manifest.read(workspace.manifest)
-    account = wear.account(ledger.read(workspace.ledger), rules.wear, current.generation)
+    uri = servers.tracking_uri(workspace, params)
+    account = registry.account(uri, params.name, workspace.ledger, rules.wear, current)
     clips, units = splits.divided(table, params.split, current)
     last = current.rotations[-1] if current.rotations else None
     return Status(
@@ -81,7 +85,7 @@ def show(workspace: Workspace, params: Params) -> Status:
         golden=_part(clips, units, "golden"),
         account=account,
         remaining=wear.remaining(account),
-        is_counted=any(rule.versus == "champion" and rule.better_by is not None for rule in rules.rules),
+        is_counted=any(rule.is_superiority for rule in rules.rules),
         rotated_at=last.at if last else None,
         reason=last.reason if last else "",
         champion=dict(last.champion) if last else {},
@@ -114,8 +118,10 @@ def rotate(workspace: Workspace, params: Params, *, reason: str = "", dry_run: b
             after = rotation.rotated(
                 before, drawn.model_copy(update={"champion": scores}), group, params.split.hold_out
             )
-            holdouts.write(after, workspace.holdout)
+            # the entry first: a test set that no entry tells of may not be used, while an entry whose test set never
+            # came into use, because this was killed here, costs nothing and is followed by the next rotation's
             registry.record(tracking_uri, workspace.ledger, _decision(workspace, params, after))
+            holdouts.write(after, workspace.holdout)
     return Rotated(
         generation=after.generation,
         unit=group or "recording",

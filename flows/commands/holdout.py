@@ -67,7 +67,7 @@ def _print_status(found: Status) -> None:
     _say(f"account  {found.remaining}")
     _say(f"         {100 * found.account.left:.0f} % of alpha {found.account.alpha:g} is left")
     if not found.is_counted:
-        _say("         no rule of promotion.yaml says `versus: champion` with `better_by`: no decision draws on it")
+        _say("         no rule of promotion.yaml says `versus: champion` with `better_by*`: no decision draws on it")
     if found.champion:
         terminal.out.print(_scores("the champion at the last rotation", found.champion))
 

@@ -13,7 +13,7 @@ import pytest
 from flows import holdout
 from tasks.holdout import Heard
 from tenuto.dataset import manifest
-from tenuto.errors import RegistryError, TrainingError
+from tenuto.errors import LedgerError, RegistryError, TrainingError
 from tenuto.records import DatasetVersion
 from tenuto.settings import Params
 from tenuto.sound import audio
@@ -42,6 +42,7 @@ class Registry:
 
     def record(self, tracking_uri: str, path: Path, decision: ledger.Decision) -> None:
         self.recorded.append(decision)
+        ledger.append(path, decision)
 
 
 @pytest.fixture
@@ -151,6 +152,33 @@ def test_show_knows_whether_a_rule_draws_on_the_account(workspace: Workspace):
     rule = "{name: ahead, metric: accuracy, versus: champion, better_by: 0.0, severity: hold}"
     workspace.promotion.write_text(f"rules:\n  - {rule}\n")
     assert holdout.show(workspace, PARAMS).is_counted
+    workspace.promotion.write_text(f"rules:\n  - {rule.replace('better_by: 0.0', 'better_by_percent: 1')}\n")
+    assert holdout.show(workspace, PARAMS).is_counted
+
+
+def test_a_rotation_that_was_killed_between_its_two_writes_opens_no_account_and_can_be_done_again(
+    workspace: Workspace, registry: Registry, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holdout.holdouts, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            holdout.rotate(workspace, PARAMS)
+    assert [decision.event for decision in registry.recorded] == ["rotation"]
+    assert holdout.show(workspace, PARAMS).generation == "1"
+    holdout.rotate(workspace, PARAMS)
+    assert holdout.show(workspace, PARAMS).generation == "2"
+
+
+def test_a_rotation_that_was_pasted_into_the_file_is_refused(workspace: Workspace, registry: Registry):
+    holdout.rotate(workspace, PARAMS)
+    current = holdouts.read(workspace.holdout)
+    pasted = current.rotations[-1].model_copy(update={"at": datetime(2026, 3, 2, tzinfo=UTC)})
+    holdouts.write(current.model_copy(update={"rotations": (*current.rotations, pasted)}), workspace.holdout)
+    with pytest.raises(LedgerError, match="a rotation of 2026-03-02 00:00:00, and the ledger has no entry of it"):
+        holdout.show(workspace, PARAMS)
 
 
 def record(folder: Path, speakers: list[str], seed: int) -> Path:
