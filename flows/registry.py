@@ -53,7 +53,14 @@ def versions(workspace: Workspace, params: Params) -> list[dict[str, Any]]:
 
 
 def promote(
-    workspace: Workspace, params: Params, version: str, *, actor: str | None, reason: str, accept_stale: bool = False
+    workspace: Workspace,
+    params: Params,
+    version: str,
+    *,
+    actor: str | None,
+    reason: str,
+    accept_stale: bool = False,
+    accept_refused: bool = False,
 ) -> Entry:
     """The ledger's entry of the version made @champion (`tasks.registry.promote`)."""
     return registry.promote(
@@ -62,6 +69,7 @@ def promote(
         actor=named(actor, workspace),
         reason=_why(reason),
         accept_stale=accept_stale,
+        accept_refused=accept_refused,
     )
 
 

@@ -50,6 +50,9 @@ def promote(
     accept_stale: Annotated[
         bool, typer.Option("--accept-stale", help="Even if it was evaluated against another champion than the present.")
     ] = False,
+    accept_refused: Annotated[
+        bool, typer.Option("--accept-refused", help="Even if a person refused it (`tenuto refuse`).")
+    ] = False,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -60,7 +63,15 @@ def promote(
     workspace, params = prepare(set_)
     from flows import registry
 
-    entry = registry.promote(workspace, params, version, actor=actor, reason=reason, accept_stale=accept_stale)
+    entry = registry.promote(
+        workspace,
+        params,
+        version,
+        actor=actor,
+        reason=reason,
+        accept_stale=accept_stale,
+        accept_refused=accept_refused,
+    )
     _told(entry, f"version {entry.version} of {params.name} is @champion", json)
 
 

@@ -21,21 +21,37 @@ if TYPE_CHECKING:
 
 
 def promote(
-    tracking_uri: str, name: str, ledger: Path, version: str, *, actor: str, reason: str, accept_stale: bool = False
+    tracking_uri: str,
+    name: str,
+    ledger: Path,
+    version: str,
+    *,
+    actor: str,
+    reason: str,
+    accept_stale: bool = False,
+    accept_refused: bool = False,
 ) -> Entry:
     """The entry of `version` made @champion by a person; the champion before it is @previous then.
 
     Raises RegistryError, and changes nothing, when the version does not exist, is champion already, was erased, waits
-    for approval, or was evaluated against another champion than the present one (`accept_stale` lets that pass).
+    for approval, was refused by a person (`accept_refused` lets that pass), or was evaluated against another champion
+    than the present one (`accept_stale` does).
     """
     client = _settled(tracking_uri, name, ledger)
     with turn(client, name, ledger) as mine:
         chosen = _servable(client, name, version)
-        if chosen.tags.get(store.APPROVAL) == store.AWAITING:
-            number = chosen.version
+        number, state = chosen.version, chosen.tags.get(store.APPROVAL, "")
+        if state == store.AWAITING:
             raise RegistryError(
                 f"Version {number} of {name} waits for approval: `tenuto approve {number}` or `tenuto refuse {number}`."
             )
+        if state.startswith(store.REFUSED):
+            if not accept_refused:
+                raise RegistryError(
+                    f"Version {number} of {name} was {state}; `tenuto ledger show` says why. To promote it all the "
+                    "same, pass --accept-refused."
+                )
+            reason = f"{reason} (although it was {state})"
         if not accept_stale:
             _check_evaluation(client, name, chosen, "or pass --accept-stale to promote it all the same")
         return mine.carry_out(_move_to_champion(mine, chosen, "promotion", actor, reason))

@@ -126,6 +126,27 @@ def test_approval_moves_the_champion_and_refusal_does_not(settled: Registry) -> 
             settled.ask(call, version)
 
 
+def test_a_refused_version_is_promoted_by_hand_only_with_that_word(settled: Registry) -> None:
+    settled.carry_out(PROMOTE, "2", "c0ffee", needs_approval=True)
+    settled.ask(registries.refuse, "3")
+    with pytest.raises(RegistryError, match=r"Version 3 of bells was refused by ann; .* pass --accept-refused"):
+        settled.ask(registries.promote, "3")
+    assert settled.state["aliases"]["champion"] == "2"
+    entry = settled.ask(registries.promote, "3", accept_refused=True)
+    assert entry.reasons == ("a test (although it was refused by ann)",)
+    assert settled.state["aliases"]["champion"] == "3"
+
+
+def test_refused_weights_that_pass_again_wait_for_a_person_again(settled: Registry) -> None:
+    settled.carry_out(PROMOTE, "2", "c0ffee", needs_approval=True)
+    settled.ask(registries.refuse, "3")
+    done = settled.carry_out(PROMOTE, "2", "c0ffee", needs_approval=True)
+    assert (done.model.version, done.model.aliases) == ("4", ("challenger",))
+    assert settled.client.get_model_version("bells", "4").tags["tenuto.approval"] == "awaiting"
+    # without approval the policy decides
+    assert settled.carry_out(PROMOTE, "2", "c0ffee").model.aliases == ("champion",)
+
+
 @pytest.mark.parametrize("event", ["erasure", "rotation"])
 def test_what_moves_no_alias_is_recorded_with_the_aliases_that_are(settled: Registry, event: Any) -> None:
     told = Decision(at=datetime.now(UTC), actor="ann", event=event, model="bells", aliases={"champion": "9"})
