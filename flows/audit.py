@@ -1,7 +1,7 @@
 """What `tenuto audit` asks: from a version to its clips, and from a clip, a group or a prediction to the versions.
 
-Answers come from the audit's index and the ledger, without any server. Only when the ledger names something that the
-index lacks, or there is no ledger, MLflow is asked, which takes seconds to import.
+Answers come from the audit's index and the ledger, without any server where the store is the workspace's own; what
+`flows.audit_sources` does when they lack something takes seconds.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows import audit_sources
+from flows.audit_sources import Audit, opened
 from tenuto.errors import ClipError, RegistryError
-from tenuto.settings import Params
-from tenuto.tracing import ledger, served
+from tenuto.tracing import served
 from tenuto.tracing.audit import answers, page, places, tabular
 from tenuto.tracing.audit.answers import DatasetHolding, Erased, ErasedTrace, HeardAudit, ModelAudit
 from tenuto.tracing.audit.documents import VersionDocument
@@ -27,47 +25,13 @@ from tenuto.tracing.erasure import refusals
 from tenuto.tracing.ledger import Entry
 from tenuto.workspace import Workspace
 
+__all__ = ["Audit", "behind", "clip", "clip_table", "group", "model", "opened", "write"]
+
 _MODEL = re.compile(r"(?P<name>[^@/]*)(?:@(?P<alias>[^@/]+)|/(?P<version>[^@/]+))?")
 _NEAR = 3
 _OF_CERTIFICATE = {"chosen": "tuned", "scored": "tested"}
 """Roles as certificates of erasure call them."""
 _HEX = re.compile(r"[0-9a-f]{4,32}")
-
-
-@dataclass
-class Audit:
-    """The open index of a workspace, caught up, and what the ledger or else MLflow says of aliases."""
-
-    workspace: Workspace
-    params: Params
-    index: Index
-    entries: Sequence[Entry]
-    aliases: dict[str, dict[str, str]] = field(default_factory=dict)  # per model, alias to version
-
-    @property
-    def aliases_from(self) -> str:
-        """Who says where the aliases point: 'ledger' or 'MLflow'."""
-        return "ledger" if self.entries else "MLflow"
-
-
-@contextmanager
-def opened(workspace: Workspace, params: Params, *, rebuild: bool = False) -> Iterator[Audit]:
-    """The audit of a workspace; asks MLflow for what the index lacks, and for everything with `rebuild`."""
-    if rebuild:
-        workspace.audit_index.unlink(missing_ok=True)
-    entries = ledger.read(workspace.ledger)
-    try:
-        with Index.open(workspace.audit_index) as index:
-            audit = Audit(workspace, params, index, entries, _aliases(entries))
-            named = _named_runs(entries, params.name)
-            if not entries or _is_behind(audit, named):
-                _ask_mlflow(audit, named)
-            yield audit
-    except sqlite3.DatabaseError as error:
-        raise RegistryError(
-            f"The audit's index {workspace.audit_index} cannot be read ({error}); `tenuto audit --rebuild` makes it "
-            "again from MLflow."
-        ) from error
 
 
 def model(audit: Audit, asked: str = "") -> ModelAudit:
@@ -150,33 +114,6 @@ def group(audit: Audit, asked: str) -> HeardAudit:
     return found
 
 
-def _is_behind(audit: Audit, named: Collection[str]) -> bool:
-    """Whether the ledger speaks of a run or a version that the index lacks."""
-    if set(named) - audit.index.run_ids():
-        return True
-    known = {version.version for version in audit.index.versions(audit.params.name)}
-    return bool(set(audit.aliases.get(audit.params.name, {}).values()) - known)
-
-
-def _ask_mlflow(audit: Audit, named: Collection[str]) -> None:
-    from flows import servers
-    from tasks import audit as filling
-
-    uri, name = servers.tracking_uri(audit.workspace, audit.params), audit.params.name
-    filling.catch_up(uri, name, audit.workspace.audit_index, named)
-    if not audit.entries:
-        audit.aliases[name] = filling.aliases(uri, name)
-
-
-def _aliases(entries: Sequence[Entry]) -> dict[str, dict[str, str]]:
-    """Per model, where the ledger's last entry about it says that the aliases point."""
-    return {entry.model: dict(entry.aliases) for entry in entries}
-
-
-def _named_runs(entries: Sequence[Entry], name: str) -> set[str]:
-    return {entry.run_id for entry in entries if entry.run_id and entry.model == name}
-
-
 def _decision(entries: Sequence[Entry], version: VersionDocument) -> int | None:
     """The ledger's first entry about a version."""
     about = (e.number for e in entries if (e.model, e.version) == (version.model, version.version))
@@ -191,7 +128,8 @@ def _chosen(audit: Audit, asked: str) -> VersionDocument:
     if name.isdigit() and not (alias or number) and not audit.index.versions(name):
         name, number = "", name
     name = name or audit.params.name
-    versions = {version.version: version for version in audit.index.versions(name)}
+    audit_sources.know(audit, name)
+    versions = _versions(audit, name, number)
     if not versions:
         raise RegistryError(_no_model(audit, name))
     pointing = audit.aliases.get(name, {})
@@ -202,6 +140,14 @@ def _chosen(audit: Audit, asked: str) -> VersionDocument:
     if wanted not in versions:
         raise RegistryError(f"{name} has no version {wanted!r}; there is {_span(list(versions))}.")
     return versions[wanted]
+
+
+def _versions(audit: Audit, name: str, number: str | None) -> dict[str, VersionDocument]:
+    """The model's versions; MLflow is asked before it is said that there are none, or not this one."""
+    found = {version.version: version for version in audit.index.versions(name)}
+    if (not found or (number and number not in found)) and audit_sources.ask_mlflow(audit, name):
+        found = {version.version: version for version in audit.index.versions(name)}
+    return found
 
 
 def _no_model(audit: Audit, name: str) -> str:

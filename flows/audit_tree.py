@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from flows.audit_sources import AsOf
 from flows.terminal import STYLES, out
 from tenuto.reporting.formats import counted
 from tenuto.tracing.audit.answers import HeardAudit, LabelShare, ModelAudit, RunHolding, VersionHolding
@@ -26,7 +27,7 @@ _MOST_CLIPS = 5
 _MAIN_PACKAGES = ("python", "tenuto", "torch", "transformers")
 
 
-def print_model(found: ModelAudit, aliases_from: str) -> None:
+def print_model(found: ModelAudit, aliases_from: str, as_of: AsOf) -> None:
     """A version and everything behind it, down to the source files."""
     if found.served:
         print_served(found)
@@ -43,7 +44,7 @@ def print_model(found: ModelAudit, aliases_from: str) -> None:
         _add_run(tree, found, found.run)
         _add_data(tree, found, found.run)
     out.print(tree, highlight=False, soft_wrap=False)  # else long lines would be cut off
-    out.print(_aliases_note(aliases_from), highlight=False)
+    _print_reach(aliases_from, as_of)
 
 
 def print_served(found: ModelAudit) -> None:
@@ -57,7 +58,7 @@ def print_served(found: ModelAudit) -> None:
     )
 
 
-def print_heard(found: HeardAudit, aliases_from: str) -> None:
+def print_heard(found: HeardAudit, aliases_from: str, as_of: AsOf) -> None:
     """Every version, run, dataset version and cache that holds a clip or a group."""
     ((kind, asked),) = found.asked.items()
     clips = f": {counted(len(found.clips), 'clip')}" if found.clips else ""
@@ -72,7 +73,7 @@ def print_heard(found: HeardAudit, aliases_from: str) -> None:
     _print_runs(found)
     _print_datasets(found)
     _print_cached(found)
-    out.print(_aliases_note(aliases_from), highlight=False)
+    _print_reach(aliases_from, as_of)
 
 
 def _add_run(tree: Tree, found: ModelAudit, run: RunDocument) -> None:
@@ -261,10 +262,21 @@ def _environment(run: RunDocument) -> str:
     return f"{main}, and {len(run.environment) - len(_MAIN_PACKAGES)} more (--json has all)"
 
 
-def _aliases_note(aliases_from: str) -> str:
+def _print_reach(aliases_from: str, as_of: AsOf) -> None:
+    """How far the answer reaches, and who says where aliases point."""
+    when = f" of {as_of.at:%Y-%m-%d %H:%M} UTC" if as_of.at else ""
+    entry = f"as of entry {as_of.entry}{when} of the ledger" if as_of.entry else "the ledger has no entry yet"
+    if as_of.store == "not reached":
+        alone = f"{entry}, on this host alone: what other hosts did since is not in it. {as_of.why}"
+        out.print(f"[yellow]{escape(alone)}[/]", highlight=False)
+    else:
+        heard = ", compared with MLflow's copy" if as_of.store == "shared" else ""
+        out.print(f"[dim]{entry}{heard}[/]", highlight=False)
     if aliases_from == "ledger":
-        return "[dim]aliases as the ledger knows them; `tenuto ledger verify` checks them against the registry[/]"
-    return "[dim]aliases as MLflow has them: the ledger has no entry yet[/]"
+        note = "aliases as the ledger knows them; `tenuto ledger verify` checks them against the registry"
+    else:
+        note = "aliases as MLflow has them"
+    out.print(f"[dim]{note}[/]", highlight=False)
 
 
 def print_clips(rows: Sequence[dict[str, object]]) -> None:

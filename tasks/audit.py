@@ -23,6 +23,7 @@ from tenuto.tracing.audit import copies
 from tenuto.tracing.audit.documents import Lock, Met, RunDocument, VersionDocument, Weighting
 from tenuto.tracing.audit.index import Index, group_text
 from tenuto.tracing.audit.listings import ClipUse
+from tenuto.tracing.ledger import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _PER_PAGE = 1000
+_MIRROR = "tenuto.ledger."
+"""Of the experiment's tags that mirror the ledger (`tasks.registry.mirror` writes them)."""
 
 
 def catch_up(tracking_uri: str, name: str, index_path: Path, named: Collection[str] = ()) -> int:
@@ -71,6 +74,22 @@ def _is_gone(client: MlflowClient, run_id: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return True
         raise
+
+
+def entries(tracking_uri: str, name: str) -> list[Entry]:
+    """The ledger's entries of the model as MLflow mirrors them, those of other hosts included, by number."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    experiment = client.get_experiment_by_name(name)
+    found = []
+    for key, text in sorted((experiment.tags if experiment else {}).items()):
+        if key.startswith(_MIRROR):
+            try:
+                found.append(Entry.model_validate_json(text))
+            except ValidationError:
+                log.warning("MLflow's copy %s of %s is no entry; `tenuto ledger verify` says more", key, name)
+    return found
 
 
 def aliases(tracking_uri: str, name: str) -> dict[str, str]:

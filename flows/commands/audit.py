@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -11,6 +11,9 @@ from rich.markup import escape
 from flows import terminal
 from flows.commands import Json, prepare
 from tenuto.errors import SettingsError
+
+if TYPE_CHECKING:
+    from flows.audit_sources import AsOf
 
 app = typer.Typer()
 
@@ -68,10 +71,11 @@ def audit(
     written = asking.write(workspace, found, rows, output, wants_page=page or open_)
     if json:
         listed = {"clip_table": rows} if clips else {}
-        shape = found.model_dump(mode="json") | listed | {"aliases_from": opened.aliases_from, "written": written}
+        said = {"aliases_from": opened.aliases_from, "as_of": opened.as_of.model_dump(mode="json")}
+        shape = found.model_dump(mode="json") | listed | said | {"written": written}
         terminal.print_json(shape)
     else:
-        _print(found, opened.aliases_from, rows if clips else [], written)
+        _print(found, opened.aliases_from, opened.as_of, rows if clips else [], written)
     if open_:
         typer.launch(next(Path(place).resolve().as_uri() for place in written if place.endswith(".html")))
 
@@ -95,14 +99,14 @@ def _is_table(output: Path | None) -> bool:
     return output is not None and output.suffix != ".html"
 
 
-def _print(found: Any, aliases_from: str, rows: list[dict[str, Any]], written: list[str]) -> None:
+def _print(found: Any, aliases_from: str, as_of: AsOf, rows: list[dict[str, Any]], written: list[str]) -> None:
     from flows import audit_tree
     from tenuto.tracing.audit.answers import ModelAudit
 
     if isinstance(found, ModelAudit):
-        audit_tree.print_model(found, aliases_from)
+        audit_tree.print_model(found, aliases_from, as_of)
     else:
-        audit_tree.print_heard(found, aliases_from)
+        audit_tree.print_heard(found, aliases_from, as_of)
     if rows and not written:
         audit_tree.print_clips(rows)
     for place in written:

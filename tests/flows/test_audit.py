@@ -15,8 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from benchmarks import audit as benchmark
+from tasks import audit as filling
+from tasks.registry import store
 from tenuto.sound import audio, facts
 from tenuto.tracing import ledger, served
 from tenuto.tracing.erasure import refusals
@@ -86,6 +89,7 @@ def test_a_speaker_leads_to_every_version_that_heard_her(ask: Any, whole: pa.Tab
 def test_the_champion_leads_to_its_clips(ask: Any, whole: pa.Table) -> None:
     found = ask()
     assert (found["version"], found["aliases"], found["listed"]) == ("5", ["champion"], CLIPS)
+    assert (found["as_of"]["entry"], found["as_of"]["store"]) == (5, "own")
     assert sum(share["clips"] for share in found["clips"]) == CLIPS
     trained = [row for row in whole.to_pylist() if row["split"] == "train"]
     shares = [share for share in found["clips"] if share["split"] == "train"]
@@ -129,6 +133,44 @@ def test_without_a_ledger_mlflow_says_where_aliases_point(workspace: Workspace, 
     finally:
         workspace.ledger.write_bytes(kept)
     assert (found["version"], found["aliases_from"]) == ("5", "MLflow")
+
+
+@pytest.fixture
+def other_host(workspace: Workspace, tmp_path: Path) -> Path:
+    """A workspace of another host on the same MLflow, whose ledger ends with entry 3 and whose index knows no more."""
+    uri, lines = f"sqlite:///{workspace.mlflow_db}", workspace.ledger.read_text().splitlines()
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("calls").experiment_id
+    for number, line in enumerate(lines, start=1):
+        client.set_experiment_tag(experiment, f"{store.LEDGER}{number:06d}", line)
+    here = benchmark.make_workspace(tmp_path / "other")
+    here.params.write_text(f"name: calls\ntracking_uri: {uri}\n")
+    here.ledger.write_text("\n".join(lines[:3]) + "\n")
+    filling.catch_up(uri, "calls", here.audit_index)
+    with sqlite3.connect(here.audit_index) as database:
+        database.execute("DELETE FROM run WHERE run_id IN (SELECT run_id FROM version WHERE version > '3')")
+        database.execute("DELETE FROM version WHERE version > '3'")
+    return here.root
+
+
+def test_what_another_host_did_is_in_the_answer(other_host: Path, offline: Shell) -> None:
+    before = Workspace(other_host).ledger.read_bytes()
+    found = offline.json(other_host, "audit", "@champion")
+    assert (found["version"], found["listed"], found["decision"]) == ("5", CLIPS, 5)
+    assert (found["as_of"]["entry"], found["as_of"]["store"]) == (5, "shared")
+    assert len(offline.json(other_host, "audit", "--group", "speaker=speaker-000")["versions"]) == VERSIONS
+    assert Workspace(other_host).ledger.read_bytes() == before
+
+
+def test_a_shared_mlflow_that_is_not_reached_is_said(
+    other_host: Path, offline: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    found = offline.json(other_host, "audit", "@champion")
+    assert (found["version"], found["as_of"]["entry"], found["as_of"]["store"]) == ("3", 3, "not reached")
+    assert "127.0.0.1:1 takes no connection" in found["as_of"]["why"]
+    code, out, _ = offline.run(other_host, "audit", "--group", "speaker=speaker-000")
+    assert code == 0 and "entry 3" in out and "on this host alone" in " ".join(out.split())
 
 
 def test_clips_are_listed_and_written(

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from flows import audit_tree
+from flows.audit_sources import AsOf
 from tenuto.tracing.audit import answers
+from tenuto.tracing.audit.answers import HeardAudit
 from tenuto.tracing.audit.index import Index
-from tests.tracing.audit.sample import clip, run, version
+from tests.tracing.audit.sample import START, clip, run, version
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,25 @@ def test_the_tree_says_what_was_recorded(
     with Index.open(tmp_path / "i.sqlite") as index:
         index.add(run(1, **changes), clips, weights if is_uneven else None)
         found = answers.model(index, version(1), {})
-    audit_tree.print_model(found, "ledger")
+    audit_tree.print_model(found, "ledger", AsOf(entry=5, at=START, store="own"))
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert said in text
     assert ("weight 1 each" in text) == (changes.get("weighting", "even") == "even")
+
+
+@pytest.mark.parametrize(
+    ("as_of", "said"),
+    [
+        (AsOf(entry=5, at=START, store="own"), "as of entry 5 of 2026-03-02 03:00 UTC of the ledger aliases as"),
+        (AsOf(entry=5, at=START, store="shared"), "of the ledger, compared with MLflow's copy"),
+        (
+            AsOf(entry=5, at=START, store="not reached", why="No [connection]."),
+            "on this host alone: what other hosts did",
+        ),
+        (AsOf(entry=5, at=START, store="not reached", why="No [connection]."), "not in it. No [connection]."),
+        (AsOf(entry=None, at=None, store="own"), "the ledger has no entry yet"),
+    ],
+)
+def test_the_answer_says_how_far_it_reaches(capsys: pytest.CaptureFixture[str], as_of: AsOf, said: str) -> None:
+    audit_tree.print_heard(HeardAudit(asked={"group": "speaker=ann"}), "ledger", as_of)
+    assert said in " ".join(capsys.readouterr().out.split())
