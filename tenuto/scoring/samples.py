@@ -12,57 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tenuto.errors import TrainingError
-from tenuto.scoring.tallies import LOSSES, METRICS, Answers, BoolArray, FloatArray, IntArray, bounds, score, tallies
+from tenuto.scoring.tallies import Answers, BoolArray, FloatArray, IntArray, bounds, score, tallies
+from tenuto.scoring.unseen import Alike, Term, alike, discordant
 
 MIN_UNITS = 5
 """With fewer units than this their spread cannot be estimated: clips are drawn within each unit instead."""
 
-ALIKE_WITHIN_UNITS = {"score": 0.2, "difference": 0.03}
-"""Correlation of a unit's clips that is taken for granted where no clip differs and none can be measured.
-
-The design effect is then 1 + it x (clips a unit - 1). At 1 only units would count, and five speakers could not show a
-perfect model to be above 0.5. Scores in `benchmarks/coverage.py` have 0.17; for differences it is twice that of
-`benchmarks/wear.py` (1.3 at 20 clips a speaker).
-"""
-
 _NEXT_TO_NOTHING = 1e-12
-_SEES_HITS = ("accuracy", "balanced_accuracy", "recall")
-
-
-@dataclass(frozen=True)
-class Term:
-    """A model's metric over the clips in `mask` (None: all), times `weight`; with `label`, of that class alone."""
-
-    model: str
-    label: str | None = None
-    mask: BoolArray | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Alike:
-    """Clips that all came out the same way, so that no draw shows how much lower or higher the quantity may be.
-
-    `sizes` says how many independent clips they are worth, for each class where the metric is a mean of classes.
-    """
-
-    sizes: tuple[float, ...]
-    down: float
-    up: float
-
-    def doubt(self, level: float) -> float:
-        """The highest mean over the classes of the share that may be otherwise, though none was seen at `level`.
-
-        That is the exact bound for no event in n clips; over classes the worst of all shares under which seeing none
-        is no less likely than `level`, so that a class of one clip leaves its whole share in doubt.
-        """
-        sizes = np.sort(np.array(self.sizes))
-        for few in range(len(sizes), 0, -1):  # classes with many clips may be beyond doubt
-            n = sizes[:few]
-            kept = n * np.exp((np.log(level) - (n * np.log(n)).sum()) / n.sum())
-            if kept[-1] <= 1:
-                break
-        return float((1 - kept).sum() / len(sizes))
 
 
 @dataclass(frozen=True)
@@ -155,8 +111,8 @@ def sampled(answers: Answers, metric: str, terms: Sequence[Term], is_relative: b
         units=units,
         clips=int(counting[0].sum()),
         resampled=resampled_by(kept, counting),
-        alike=tuple(_alike(kept, metric, seen, counting)),
-        discordant=_discordant(kept, metric, seen),
+        alike=tuple(alike(kept, metric, seen, counting, is_by_unit=_fewest_groups(kept, counting) >= MIN_UNITS)),
+        discordant=discordant(kept, metric, seen),
     )
 
 
@@ -183,82 +139,3 @@ def _clusters(answers: Answers, counting: Sequence[BoolArray]) -> tuple[IntArray
     if groups >= MIN_UNITS or groups == clips:
         return units, np.zeros(units.max() + 1, dtype=np.int64), groups
     return np.arange(len(units)), units, clips
-
-
-def _alike(answers: Answers, metric: str, terms: Sequence[Term], counting: Sequence[BoolArray]) -> list[Alike]:
-    """Where one of two models never lost to the other, or one that is not compared was always right or wrong."""
-    found = []
-    is_by_unit = _fewest_groups(answers, counting) >= MIN_UNITS
-    pairs = _pairs(terms)
-    for i, j in pairs:
-        seen = _differ(answers, metric, terms[i], terms[j].model)
-        lost, won = seen.copy(), seen.copy()
-        if metric not in LOSSES:
-            lost &= ~_is_right(answers, terms[i].model, terms[i].label)
-            won &= ~_is_right(answers, terms[j].model, terms[j].label)
-        sizes = _sizes(answers, metric, terms[i].label, counting[i], is_by_unit, ALIKE_WITHIN_UNITS["difference"])
-        found.append(_one_sided(sizes, terms[i].weight, not lost.any(), not won.any()))
-    for i in set(range(len(terms))) - {place for pair in pairs for place in pair}:
-        right = (answers.predicted[terms[i].model] == answers.truth)[counting[i]]
-        may_fall, may_rise = bool(right.all()), not right.any()
-        if metric in LOSSES:
-            may_fall, may_rise = may_rise, may_fall
-        sizes = _sizes(answers, metric, terms[i].label, counting[i], is_by_unit, ALIKE_WITHIN_UNITS["score"])
-        found.append(_one_sided(sizes, terms[i].weight, may_fall, may_rise))
-    return [same for same in found if same.down or same.up]
-
-
-def _one_sided(sizes: tuple[float, ...], weight: float, may_fall: bool, may_rise: bool) -> Alike:
-    down, up = (may_fall, may_rise) if weight > 0 else (may_rise, may_fall)
-    return Alike(sizes, abs(weight) * down, abs(weight) * up)
-
-
-def _sizes(
-    answers: Answers, metric: str, label: str | None, counted: BoolArray, is_by_unit: bool, correlation: float
-) -> tuple[float, ...]:
-    """How many independent clips those counted are worth; of each class, where the metric is a mean of classes.
-
-    A unit that is hard is so in every class, so the design effect is that of all its clips.
-    """
-    is_macro = label is None and metric in METRICS and metric != "accuracy"
-    parts = [counted & (answers.truth == c) for c in np.unique(answers.truth[counted])] if is_macro else [counted]
-    each = counted.sum() / len(np.unique(answers.units[counted])) if is_by_unit else 1.0
-    return tuple(float(part.sum() / (1 + correlation * (each - 1))) for part in parts)
-
-
-def _pairs(terms: Sequence[Term]) -> list[tuple[int, int]]:
-    """The terms of two models on the same clips."""
-    return [
-        (i, j)
-        for i, one in enumerate(terms)
-        for j, other in enumerate(terms)
-        if i < j and one.model != other.model and one.mask is other.mask and one.label == other.label
-    ]
-
-
-def _is_right(answers: Answers, model: str, label: str | None) -> BoolArray:
-    said = answers.predicted[model]
-    if label is None:
-        return said == answers.truth
-    code = answers.labels.index(label)
-    return np.asarray((said == code) == (answers.truth == code))
-
-
-def _differ(answers: Answers, metric: str, term: Term, other: str) -> BoolArray:
-    """Where the metric sees that the two models answered differently, (n,)."""
-    if metric in LOSSES:
-        seen = (answers.probabilities[term.model] != answers.probabilities[other]).any(axis=1)
-    elif term.label is None and metric not in _SEES_HITS:
-        seen = answers.predicted[term.model] != answers.predicted[other]
-    else:
-        seen = _is_right(answers, term.model, term.label) != _is_right(answers, other, term.label)
-    if metric in _SEES_HITS:
-        seen = seen & answers.counting(term.label)
-    return np.asarray(seen if term.mask is None else seen & term.mask)
-
-
-def _discordant(answers: Answers, metric: str, terms: Sequence[Term]) -> int | None:
-    pairs = _pairs(terms)
-    if len(terms) != 2 * len(pairs):
-        return None
-    return sum(int(_differ(answers, metric, terms[i], terms[j].model).sum()) for i, j in pairs)

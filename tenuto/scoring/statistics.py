@@ -17,7 +17,7 @@ import numpy as np
 
 from tenuto.records import Interval
 from tenuto.scoring.jackknife import distinct, p_greater, p_of, standard_error, student_interval
-from tenuto.scoring.samples import MIN_UNITS, Sample, Term, resampled_by, sampled
+from tenuto.scoring.samples import MIN_UNITS, Sample, resampled_by, sampled
 from tenuto.scoring.tallies import (
     LOSSES,
     METRICS,
@@ -31,6 +31,7 @@ from tenuto.scoring.tallies import (
     score,
     tallies,
 )
+from tenuto.scoring.unseen import Term
 
 __all__ = [
     "LOSSES",

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tenuto.deciding.gate import Policy, Rule, decide, judge, load_policy
+from tenuto.deciding.judging import Bench
 from tenuto.records import Account, Evaluation, RuleResult, Verdict
+from tenuto.scoring.tallies import Answers
 from tenuto.settings import digest
 from tests.answers import clips_table, imagined
 from tests.deciding.test_policy import TEMPLATE
@@ -431,6 +433,14 @@ def test_at_level_zero_no_evidence_is_enough(tmp_path: Path, metric: str, margin
     verdict = judge(one_rule(metric=metric, versus="champion", severity="hold", **margin), found, account(0.0))
     assert verdict.verdict == "register"
     assert verdict.p_value is not None and verdict.p_value > 0
+
+
+def test_at_level_zero_not_even_a_p_value_of_zero_shows_anything(tmp_path: Path) -> None:
+    found = imagined(clips_table(20), tmp_path, {"candidate": 0.0}, None)
+    policy = one_rule(versus="champion", better_by=0.0)
+    answers = Answers((), np.array([]), {}, np.array([]))
+    assert not Bench(policy, found, answers, account(0.0)).shows(policy.rules[0], 0.0)
+    assert Bench(policy, found, answers, account(0.01)).shows(policy.rules[0], 0.01)
 
 
 @pytest.mark.parametrize("speakers", [1, 2, 4])

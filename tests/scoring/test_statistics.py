@@ -366,16 +366,6 @@ def test_a_class_of_one_clip_leaves_its_whole_share_of_a_mean_open(metric: str) 
         assert 0.0975 <= found.value - found.low < 0.11
 
 
-def test_doubt_over_classes_is_the_worst_that_the_clips_allow() -> None:
-    """Against a search over a grid of all pairs of shares under which no miss in 3 and 30 clips has 2.5 %."""
-    shares = np.linspace(0, 0.999, 4001)
-    first, second = np.meshgrid(shares, shares)
-    unseen = 3 * np.log(1 - first) + 30 * np.log(1 - second) >= np.log(0.025)
-    from tenuto.scoring.samples import Alike
-
-    assert Alike((30.0, 3.0), 1, 0).doubt(0.025) == pytest.approx(((first + second) / 2)[unseen].max(), abs=1e-3)
-
-
 @pytest.mark.parametrize(
     ("speakers", "clips", "low"),
     [(5, 40, 0.850), (12, 33, 0.933), (3, 40, 0.970)],  # 3 speakers: their clips, as no more can be said

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from tenuto.scoring import metrics
-from tenuto.scoring.samples import Term, sampled
+from tenuto.scoring.samples import sampled
 from tenuto.scoring.statistics import interval_of, p_of, point
 from tenuto.scoring.tallies import LOSSES, METRICS, Answers
+from tenuto.scoring.unseen import Term
 
 EVERY_METRIC = (*METRICS, *LOSSES)
 LABELS = ("a", "b", "c")
