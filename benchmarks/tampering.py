@@ -1,12 +1,13 @@
-"""Random tampering with a ledger that is mirrored in MLflow, and promotions at the same time.
+"""Random tampering with a ledger that is mirrored in MLflow, and promotions and verdicts at the same time.
 
-    python -m benchmarks.tampering            # 1,000 tamperings, 20 rounds of two promotions
+    python -m benchmarks.tampering            # 1,000 tamperings, 20 rounds of two promotions, 20 of two verdicts
     python -m benchmarks.tampering 100 5
 
 A ledger of 40 entries is made by the registry's own calls. Each tampering is done to a fresh copy of the file, to its
 mirror or to an alias, and `tenuto ledger verify`'s function is asked; between any two, the untouched ledger is verified
 too, where anything found is a false alarm. Whoever tampers knows how the hashes are made and uses it half of the time.
-Then two processes promote different versions at once on a real MLflow server, round after round.
+Then two processes promote different versions at once on a real MLflow server, round after round; and two carry out
+verdicts at once that were taken against one champion, or at one level of the test set's account: only one may.
 """
 
 from __future__ import annotations
@@ -30,14 +31,20 @@ import numpy as np
 from benchmarks.command import machine
 from flows import servers
 from tasks import registry
-from tenuto.records import Verdict
+from tasks.registry import packaging
+from tenuto.deciding.policy import WearSettings
+from tenuto.records import Account, Checkpoint, RuleOutcome, RuleResult, Verdict
+from tenuto.splitting.holdout import Holdout
 from tenuto.tracing import ledger
 from tenuto.tracing.ledger import Decision, Grounds
 from tenuto.workspace import Workspace
 
 NAME = "bells"
 ENTRIES = 40
-PROMOTIONS_AT_ONCE = 2
+PROMOTIONS_AT_ONCE = DECIDED_AT_ONCE = 2
+OVERTAKEN = 3
+"""Exit code of a run that has to decide again."""
+WEAR = WearSettings(decisions=1000)
 
 
 @dataclass
@@ -254,7 +261,74 @@ def promoted_at_once(tracking_uri: str, path: Path, rounds: int) -> list[str]:
     return wrong
 
 
-def _at_once(act: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
+def decided_at_once(tracking_uri: str, path: Path, rounds: int) -> list[str]:
+    """What went wrong when two runs carried out their verdicts at once; empty when nothing did.
+
+    In one round both promote what beat the same champion, in the next both miss a claim at the same level. Right is:
+    one entry, and the other run is told to decide again.
+    """
+    wrong = []
+    for number in range(rounds):
+        before = len(registry.history(tracking_uri, NAME, path))
+        champion = registry.aliases(tracking_uri, NAME).get("champion")
+        account = registry.account(tracking_uri, NAME, path, WEAR, Holdout())
+        promotes = number % 2 == 0
+        verdict = _claim(account, promotes=promotes)
+        ends = _at_once(_carry_out, [(tracking_uri, path, verdict, champion)] * DECIDED_AT_ONCE)
+        new = registry.history(tracking_uri, NAME, path)[before:]
+        now = registry.aliases(tracking_uri, NAME)
+        if sorted(ends) != [0, OVERTAKEN] or len(new) != 1:
+            wrong.append(f"round {number}: the runs ended with {ends}, and the ledger has {len(new)} more entries")
+        elif now != new[0].aliases or (now["champion"] == new[0].version) is not promotes:
+            wrong.append(f"round {number}: the aliases are {now}, and the ledger says {new[0].aliases}")
+        wrong += [f"round {number}: {what}" for what in Target(tracking_uri, path).found()]
+    return wrong
+
+
+def _claim(account: Account, *, promotes: bool) -> Verdict:
+    """A verdict on a claim that was shown, or that was not."""
+    p_value = account.level / 2 if promotes else 0.5
+    outcome: RuleOutcome = "pass" if promotes else "inconclusive"
+    rule = RuleResult(rule="better", outcome=outcome, severity="reject", reason="", p_value=p_value)
+    return Verdict(
+        verdict="promote" if promotes else "reject",
+        reasons=("a claim",),
+        rules=(rule,),
+        account=account,
+        p_value=p_value,
+    )
+
+
+def _carry_out(barrier: Any, tracking_uri: str, path: Path, verdict: Verdict, champion: str | None) -> None:
+    client = Target(tracking_uri, path).client
+    run = client.create_run(client.get_experiment_by_name(NAME).experiment_id).info.run_id
+    weights = Checkpoint(
+        path=path.parent,
+        sha256=run,
+        backbone="none",
+        backbone_revision="0",
+        preprocessing="p",
+        labels=("low", "high"),
+        trainable_parameters=1,
+        seconds=0.0,
+    )
+    candidate = registry.Candidate(checkpoint=weights, evaluated_against=champion, tags={})
+    # the files of a model take seconds to write, and no turn
+    packaging.save_model = _save_nothing
+    barrier.wait()
+    try:
+        registry.carry_out.fn(tracking_uri, NAME, path, verdict, Grounds(run_id=run), candidate)
+    except registry.OvertakenError:
+        sys.exit(OVERTAKEN)
+
+
+def _save_nothing(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
+    folder.mkdir()
+    description.save(str(folder / "MLmodel"))
+
+
+def _at_once(act: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
+    """The exit codes of processes that each do it with their own arguments."""
     processes = multiprocessing.get_context("spawn")
     barrier = processes.Barrier(len(arguments))
     started = [processes.Process(target=act, args=(barrier, *each)) for each in arguments]
@@ -262,6 +336,7 @@ def _at_once(act: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None
         process.start()
     for process in started:
         process.join()
+    return [process.exitcode for process in started]
 
 
 def _promote(barrier: Any, tracking_uri: str, path: Path, version: str) -> None:
@@ -318,11 +393,14 @@ def main(times: int, rounds: int) -> None:
             running = servers.up(workspace)
             assert running.mlflow is not None
             wrong = promoted_at_once(running.mlflow.address, workspace.ledger, rounds)
+            undecided = decided_at_once(running.mlflow.address, workspace.ledger, rounds)
         finally:
             servers.down(workspace)
         print(f"\n{rounds} times two processes promoted at once on a real server: {len(wrong)} went wrong")
         print("\n".join(wrong) or "  each time one champion and two entries, the later one's version being champion")
-    sys.exit(1 if tally.missed or tally.false_alarms or wrong else 0)
+        print(f"{rounds} times two verdicts were carried out at once: {len(undecided)} went wrong")
+        print("\n".join(undecided) or "  each time one entry, and the other run was told to decide again")
+    sys.exit(1 if tally.missed or tally.false_alarms or wrong or undecided else 0)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from tasks import registry as registries
 from tasks.registry import packaging, pending, turns
 from tenuto.errors import RegistryError
 from tenuto.processes import this_process
-from tenuto.records import Verdict
+from tenuto.records import Account, Verdict
 from tenuto.tracing import ledger
-from tests.tasks.registry.conftest import HOLD, PROMOTE, REJECT, Registry, copied, save_little
+from tests.tasks.registry.conftest import HOLD, PROMOTE, REJECT, RULE, Registry, copied, save_little
 from tests.tasks.registry.test_registration import BEFORE
 
 CHANGES = (
@@ -352,7 +352,7 @@ def verdicts_at_once(settled: Registry, verdict: Verdict) -> list[str]:
         try:
             settled.carry_out(verdict, "2")
             results.append("promoted")
-        except registries.ChampionMovedError:
+        except registries.OvertakenError:
             results.append("moved")
 
     threads = [threading.Thread(target=promote_one) for _ in range(2)]
@@ -361,6 +361,14 @@ def verdicts_at_once(settled: Registry, verdict: Verdict) -> list[str]:
     for thread in threads:
         thread.join()
     return sorted(results)
+
+
+def test_of_two_claims_at_one_level_only_one_is_carried_out(settled: Registry) -> None:
+    account = Account(holdout="1", alpha=0.05, decisions=52, used=0, level=0.04 / 41.8, left=1.0)
+    rule = RULE.model_copy(update={"p_value": 0.3, "outcome": "inconclusive"})
+    missed = REJECT.model_copy(update={"account": account, "p_value": 0.3, "rules": (rule,)})
+    assert verdicts_at_once(settled, missed) == ["moved", "promoted"]
+    assert settled.state["told"] == [*BEFORE["told"], ("decision", None)]
 
 
 def test_of_two_promotions_at_once_one_wins(settled: Registry) -> None:
