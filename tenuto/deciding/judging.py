@@ -199,7 +199,9 @@ def _more(found: Found, rule: Rule, slices: int, bench: Bench) -> More | None:
     to_pass = thresholds.stretch(units, level, doubt) if rule.is_lead else 1.0
     to_fail = thresholds.stretch(units, doubt / slices, doubt)
     times = threshold_of(rule).times(found.interval, to_pass, to_fail)
-    return thresholds.more(times, found.interval, found.interval.resampled == "clip") if times > 1 else None
+    # where clips were resampled, within two speakers say, it is clips that count
+    is_by_clip = found.interval.resampled.endswith(("clip", "clips"))
+    return thresholds.more(times, found.interval, is_by_clip) if times > 1 else None
 
 
 def _claim(found: Found, rule: Rule, bench: Bench) -> wording.Claim | None:

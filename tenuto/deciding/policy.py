@@ -51,6 +51,14 @@ Margin = Annotated[float, Field(ge=0, lt=1)]
 Percent = Annotated[float, Field(ge=0, lt=1000)]
 
 
+SLICES = ("noise", "duration", "rate", "codec", "level")
+"""The acoustic conditions that `tenuto.scoring.acoustics` tells apart."""
+
+
+class _UnusableError(SettingsError):
+    """What is wrong with a rule or a claim; whoever reads a file puts its name in front."""
+
+
 class Rule(Section):
     """One rule: a metric of the candidate, over all clips or a slice, against a value or against another model."""
 
@@ -133,6 +141,9 @@ class Rule(Section):
             raise self._error(f"metric {self.metric!r} of a class; wanted {', '.join(CLASS_METRICS)}")
         if value not in words and not all(value.partition("=")):
             raise self._error(f"{key} = {value!r}; wanted {wanted}")
+        kind, _, name = value.partition("=")
+        if kind == "worst slice" and name and name not in SLICES:
+            raise self._error(f"{key} = {value!r}: there is no slice {name!r}; wanted {', '.join(SLICES)}")
 
     def _check_claim(self) -> None:
         if self.versus == "champion" and self.test.startswith("not_worse_by") and self.threshold == 0:
@@ -156,8 +167,8 @@ class Rule(Section):
                 f"{' or above 1' if most == 1 else ''}"
             )
 
-    def _error(self, problem: str) -> SettingsError:
-        return SettingsError(f"promotion.yaml: rule {self.name!r}: {problem}.")
+    def _error(self, problem: str) -> _UnusableError:
+        return _UnusableError(f"rule {self.name!r}: {problem}.")
 
 
 class WearSettings(Section):
@@ -187,16 +198,16 @@ class Policy(Section):
         """Raises SettingsError when the rules of a claim weigh differently, or one has no alternative."""
         for claim in dict.fromkeys(rule.claim for rule in self.rules if rule.claim):
             rules = [rule for rule in self.rules if rule.claim == claim]
-            where = f"promotion.yaml: claim {claim!r}"
+            where = f"claim {claim!r}"
             if len(rules) == 1:
-                raise SettingsError(f"{where} has one rule, {rules[0].name!r}; wanted at least two, or no `claim`.")
+                raise _UnusableError(f"{where} has one rule, {rules[0].name!r}; wanted at least two, or no `claim`.")
             if len({(rule.severity, rule.undecided, rule.is_superiority) for rule in rules}) > 1:
-                raise SettingsError(
+                raise _UnusableError(
                     f"{where}: its rules must have the same severity and undecided, and all or none must claim to be "
                     "better than the champion."
                 )
             if any(rule.metric in BUDGETS for rule in rules):
-                raise SettingsError(f"{where}: a {', '.join(BUDGETS)} is no evidence; leave it out of the claim.")
+                raise _UnusableError(f"{where}: a {', '.join(BUDGETS)} is no evidence; leave it out of the claim.")
 
 
 def load_policy(path: Path) -> Policy:
@@ -204,7 +215,13 @@ def load_policy(path: Path) -> Policy:
 
     Raises SettingsError naming the rule, the key, the value and what is allowed.
     """
-    values = read_yaml(path)
+    try:
+        return _parsed(path, read_yaml(path))
+    except _UnusableError as error:
+        raise SettingsError(f"{path.name}: {error}") from None
+
+
+def _parsed(path: Path, values: dict[str, Any]) -> Policy:
     rules = values.pop("rules", None)
     if rules is None:
         rules = []

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 import tenuto
+from tenuto.deciding import policy
 from tenuto.deciding.policy import Policy, Rule, WearSettings, load_policy
 from tenuto.errors import SettingsError
+from tenuto.scoring import acoustics
 from tenuto.settings import digest
 
 TEMPLATE = Path(tenuto.__file__).parent / "templates" / "workspace" / "mlflow" / "promotion.yaml"
@@ -154,3 +156,21 @@ def test_only_a_lead_over_the_champion_wears_out_the_test_set() -> None:
     assert not is_superiority(versus="baseline", better_by=0)
     assert not is_superiority(versus="champion", not_worse_by=0.01)
     assert not is_superiority(versus="majority", not_worse_by=0)
+
+
+def test_the_file_that_a_rule_is_in_is_the_one_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "floor5.yaml"
+    path.write_text("rules:\n  - {name: r, metric: accuracy, at_least: 60, severity: hold}\n")
+    with pytest.raises(SettingsError, match=r"^floor5.yaml: rule 'r': at_least = 60 cannot be used"):
+        load_policy(path)
+
+
+def test_a_slice_that_there_is_not_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("rules:\n  - {name: r, metric: accuracy, of: worst slice=nois, at_least: 0.6, severity: hold}\n")
+    with pytest.raises(SettingsError, match=r"no slice 'nois'; wanted noise, duration, rate, codec, level"):
+        load_policy(path)
+
+
+def test_the_slices_are_those_that_are_told_apart() -> None:
+    assert tuple(acoustics.KINDS) == policy.SLICES
