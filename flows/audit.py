@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tenuto.errors import ClipError, RegistryError
 from tenuto.tracing import served
 from tenuto.tracing.audit import answers, page, places, tabular
 from tenuto.tracing.audit.answers import DatasetHolding, Erased, ErasedTrace, HeardAudit, ModelAudit
-from tenuto.tracing.audit.documents import VersionDocument
+from tenuto.tracing.audit.documents import RunDocument, VersionDocument
 from tenuto.tracing.audit.index import Index
 from tenuto.tracing.erasure import refusals
 from tenuto.tracing.ledger import Entry
@@ -41,9 +41,20 @@ def model(audit: Audit, asked: str = "") -> ModelAudit:
     naming what there is.
     """
     version = _chosen(audit, asked)
-    return answers.model(
+    found = answers.model(
         audit.index, version, audit.aliases.get(version.model, {}), decision=_decision(audit.entries, version)
     )
+    erased = {number: clips for number, clips in _erased_clips(audit, found.run) if clips}
+    return found.model_copy(update={"certificates": erased})
+
+
+def _erased_clips(audit: Audit, run: RunDocument | None) -> Iterator[tuple[str, int]]:
+    """For every certificate of erasure how many clips of the run it names."""
+    if run is None:
+        return
+    for path in sorted(audit.workspace.erasures.glob("[0-9]*.json")):
+        certificate = _erased(path)
+        yield certificate.number, sum(sum(t.roles.values()) for t in certificate.runs if t.run == run.run_id)
 
 
 def behind(audit: Audit, request_id: str) -> ModelAudit:

@@ -108,7 +108,11 @@ def _add_data(tree: Tree, found: ModelAudit, run: RunDocument) -> None:
     for split, shares in groupby(found.clips, lambda share: share.split):
         _add_split(branch, found, split, list(shares))
     if found.erased:
-        branch.add(f"[yellow]erased since[/]  {counted(found.erased, 'clip')}; `erasures/` has the certificates")
+        branch.add(f"[yellow]erased since[/]  {counted(found.erased, 'clip')}; see {_certificates(found)}")
+
+
+def _certificates(found: ModelAudit) -> str:
+    return ", ".join(f"erasures/{number}.json" for number in found.certificates) or "erasures/"
 
 
 def _add_split(tree: Tree, found: ModelAudit, split: str, shares: Sequence[LabelShare]) -> None:

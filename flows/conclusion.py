@@ -78,7 +78,9 @@ def unchanged(job: Job, made_from: lineage.Lineage, last: track.LastRun) -> Outc
 
 def is_awaiting(run: Run, verdict: Verdict) -> bool:
     """Whether the candidate passed and a person has yet to say so."""
-    return verdict.verdict == "promote" and run.job.policy.approval == "person" and run.model is not None
+    needs_person = verdict.verdict == "promote" and run.job.policy.approval == "person"
+    # weights that are champion already wait for nobody
+    return needs_person and run.model is not None and "champion" not in run.model.aliases
 
 
 def results_of(run: Run, verdict: Verdict) -> track.Results:

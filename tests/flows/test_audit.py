@@ -227,13 +227,16 @@ def test_what_was_erased_leads_to_its_certificate(ask: Any, workspace: Workspace
     number = "0001"
     refused = refusals.read(workspace.erasures).extended(["e" * 32], [("speaker", "zoe")], number)
     refusals.save(refused, workspace.erasures)
-    trace = {"run": "run-1", "version": "2", "clips": {"trained": 6, "chosen": 1, "scored": 2}}
+    run = ask("calls/2")["run"]["run_id"]
+    trace = {"run": run, "version": "2", "clips": {"trained": 6, "chosen": 1, "scored": 2}}
     certificate = {"number": number, "at": "2026-03-03T00:00:00Z", "runs": [trace]}
     (workspace.erasures / f"{number}.json").write_text(json.dumps(certificate))
     for asked in (("--group", "speaker=zoe"), ("--clip", "e" * 32)):
         (erased,) = ask(*asked)["erased"]
         assert (erased["number"], erased["runs"][0]["roles"]) == (number, {"trained": 6, "tuned": 1, "tested": 2})
     assert ask("--group", "speaker=speaker-000")["erased"] == []
+    assert ask("calls/2")["certificates"] == {number: 9}
+    assert ask("calls/3")["certificates"] == {}
 
 
 def test_pages_are_written_where_the_reports_are_and_elsewhere(

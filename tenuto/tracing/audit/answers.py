@@ -54,11 +54,15 @@ class ModelAudit(Record):
     listed: int | None = Field(default=None, description="rows of the run's clips table; None when it left none")
     decision: int | None = Field(default=None, description="number of the ledger's entry about it")
     served: Served | None = Field(default=None, description="the prediction that the question started from")
+    certificates: dict[str, int] = Field(
+        default_factory=dict, description="clips of the run that were erased since, by number of the certificate"
+    )
 
     @property
     def erased(self) -> int:
-        """Clips of the run that were erased since."""
-        return (self.listed or 0) - sum(share.clips for share in self.clips)
+        """Clips of the run that were erased since, by the certificates, or by what the index has forgotten."""
+        forgotten = (self.listed or 0) - sum(share.clips for share in self.clips)
+        return max(forgotten, sum(self.certificates.values()))
 
     def count(self, split: str) -> int:
         return sum(share.clips for share in self.clips if share.split == split)

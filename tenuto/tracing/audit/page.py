@@ -75,8 +75,8 @@ def of_model(found: ModelAudit) -> Graph:
         Link("sources", "dataset", listed, "clips"),
         *(Link("dataset", split, found.count(split), f"clips {ROLES[split]}") for split in splits),
         *(Link(split, "run", found.count(split), f"clips {ROLES[split]}") for split in splits if split != "aside"),
-        *(Link(name, "run") for name in ("code", "environment", "flow run", "validation")),
-        Link("dataset", "validation"),
+        *(Link(name, "run") for name in ("code", "environment", "flow run", "report")),
+        Link("dataset", "report"),
         Link("run", "version"),
     ]
     layers = (
@@ -175,7 +175,7 @@ def _served(found: ModelAudit) -> list[Box]:
 
 def _validation(run: RunDocument) -> Box:
     met = sum(finding.success for finding in run.validation)
-    return Box("validation", "validation report", (f"{met} of {len(run.validation)} met",))
+    return Box("report", "validation report", (f"{met} of {len(run.validation)} met",))
 
 
 def _code(run: RunDocument) -> Box:
