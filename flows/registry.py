@@ -18,7 +18,7 @@ from tasks.registry import Verification
 from tenuto.errors import RegistryError
 from tenuto.records import Record
 from tenuto.settings import Params
-from tenuto.tracing import history
+from tenuto.tracing import history, ledger, tampering
 from tenuto.tracing.history import Reign
 from tenuto.tracing.ledger import Entry
 from tenuto.workspace import Workspace
@@ -145,6 +145,11 @@ def reigning(workspace: Workspace, params: Params, on: str | None = None) -> Rei
 def entries(workspace: Workspace, params: Params) -> tuple[Entry, ...]:
     """The ledger of the workspace's model."""
     return registry.history(*_where(workspace, params))
+
+
+def touched(workspace: Workspace, params: Params) -> int | None:
+    """The first line of the ledger's file that was touched, as far as the file alone tells."""
+    return tampering.first_touched(ledger.lines(workspace.ledger), params.name)
 
 
 def verify(workspace: Workspace, params: Params) -> Verification:

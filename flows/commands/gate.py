@@ -40,6 +40,8 @@ def gate_check(policy: PolicyFile = None, json: Json = False) -> None:
         rules = [{"rule": name, "meaning": sentence} for name, sentence in told]
         terminal.print_json({"policy": str(file), "policy_sha256": digest(found), "rules": rules})
         return
+    if not found.rules:
+        terminal.err.print("[bold yellow]no rules[/]: every candidate will be 'not evaluated', and none promoted")
     for name, sentence in told:
         terminal.out.print(f"[bold]{escape(name)}[/]: {escape(sentence)}", highlight=False)
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from flows import terminal
 from flows.commands import Json, Set, prepare
+from flows.commands.registry import warn_when_touched
 
 if TYPE_CHECKING:
     from tasks.registry import Verification
@@ -27,6 +28,7 @@ def ledger_show(set_: Set = None, json: Json = False) -> None:
     from flows import registry
 
     entries = registry.entries(workspace, params)
+    warn_when_touched(registry.touched(workspace, params))
     if json:
         rows = [entry.model_dump(mode="json") for entry in entries]
         return terminal.print_json({"model": params.name, "entries": rows})

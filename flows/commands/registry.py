@@ -133,6 +133,7 @@ def history(set_: Set = None, json: Json = False) -> None:
     from flows import registry
 
     past = registry.past(workspace, params)
+    warn_when_touched(registry.touched(workspace, params))
     terminal.print_json(past.model_dump(mode="json")) if json else _print_past(past)
 
 
@@ -153,7 +154,17 @@ def champion(
     from flows import registry
 
     found = registry.reigning(workspace, params, on)
+    warn_when_touched(registry.touched(workspace, params))
     terminal.print_json(found.model_dump(mode="json")) if json else _print_reigning(found)
+
+
+def warn_when_touched(line: int | None) -> None:
+    """Says on stderr that what is shown may not be what was written."""
+    if line is not None:
+        terminal.err.print(
+            f"[bold red]the ledger was touched[/] at line {line}: rely on nothing here; see `tenuto ledger verify`",
+            highlight=False,
+        )
 
 
 def _told(entry: Entry, what: str, json: bool) -> None:

@@ -89,6 +89,25 @@ def is_chain(mirror: Mapping[int, str]) -> bool:
     return True
 
 
+def first_touched(lines: Sequence[str], model: str) -> int | None:
+    """Number of the first line of the file that is no whole entry or breaks the model's chain; None when none does.
+
+    Looks at the file alone, and so in no time: `verify` finds what a consistent rewriting of the file hides.
+    """
+    previous = BEGINNING
+    for number, text in enumerate(lines, start=1):
+        try:
+            content = json.loads(text)
+            if content["model"] != model:
+                continue
+            if content["previous"] != previous or content_sha256(content) != content["sha256"]:
+                return number
+            previous = content["sha256"]
+        except (ValueError, KeyError, TypeError):
+            return number
+    return None
+
+
 def awaited(lines: Sequence[str], *, model: str, mirror: Mapping[int, str], place: str) -> tuple[int, ...]:
     """Numbers of the entries at the end of the mirror that other places wrote; the next entry here takes them over."""
     known = [at.entry.number for at in _parsed(lines)[0] if at.entry.model == model]

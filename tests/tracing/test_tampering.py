@@ -192,3 +192,13 @@ def test_an_alias_that_was_moved_before_the_last_entry_stays_found() -> None:
         "between entries 7 and 8 @champion was moved from 3 to 5 behind the ledger's back",
         "between entries 7 and 8 @previous was taken from 2 behind the ledger's back",
     ]
+
+
+def test_the_first_line_that_was_touched_is_seen_in_the_file_alone() -> None:
+    assert tampering.first_touched([], "bells") is None
+    assert tampering.first_touched([OTHER, *LINES], "bells") is None
+    forged = LINES[2].replace('"why"', '"because"')
+    assert tampering.first_touched([*LINES[:2], forged, *LINES[3:]], "bells") == 3
+    assert tampering.first_touched([*LINES[:2], *LINES[3:]], "bells") == 3
+    assert tampering.first_touched([*LINES[:4], "garbage", *LINES[4:]], "bells") == 5
+    assert tampering.first_touched([*LINES[:2], rehashed(LINES[2], actor="eve"), *LINES[3:]], "bells") == 4
