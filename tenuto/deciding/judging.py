@@ -102,8 +102,8 @@ def judged(rule: Rule, slices: Slices, bench: Bench) -> Judged:
         return Judged(rule, unjudged(rule, name, "insufficient n", wording.too_little(rule, slices), plain))
     if rule.is_superiority and any(f.sample.has_few_units for f in found):
         reason = wording.few_units(bench.answers.unit_name)
-        silent = unjudged(rule, name, "insufficient n", reason).model_copy(update={"p_value": 1.0})
-        return Judged(rule, silent, 1.0)
+        # nothing was asked of the test set, so nothing is drawn from its account
+        return Judged(rule, unjudged(rule, name, "insufficient n", reason), 1.0)
     return _worst(rule, name, slices, found, bench)
 
 

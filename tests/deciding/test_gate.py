@@ -447,9 +447,9 @@ def test_at_level_zero_not_even_a_p_value_of_zero_shows_anything(tmp_path: Path)
 def test_few_speakers_cannot_speak_for_others(tmp_path: Path, speakers: int) -> None:
     clips = clips_table(1000, speaker=speakers)
     verdict = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.04, "baseline": 0.3, "champion": 0.1}))
-    assert (verdict.verdict, verdict.p_value) == ("register", 1.0)
+    assert (verdict.verdict, verdict.p_value) == ("register", None)
     result = next(r for r in verdict.rules if r.rule == "better than the champion")
-    assert (result.outcome, result.p_value, result.observed) == ("insufficient n", 1.0, None)
+    assert (result.outcome, result.p_value, result.observed) == ("insufficient n", None, None)
     assert "Record more speakers, or decide by hand with `tenuto promote`." in result.reason
     assert [r.outcome for r in verdict.rules].count("pass") == 6
     worse = judge(DEFAULT, imagined(clips, tmp_path, {"candidate": 0.1, "baseline": 0.3, "champion": 0.04}))
