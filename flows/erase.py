@@ -19,7 +19,7 @@ from tasks import dataset, erase, registry
 from tenuto.dataset import manifest
 from tenuto.errors import DatasetError, SettingsError, TenutoError
 from tenuto.records import Record
-from tenuto.settings import Params, read_yaml
+from tenuto.settings import Params
 from tenuto.splitting import holdout, splits
 from tenuto.tracing import ledger
 from tenuto.tracing.erasure import finding, refusals, traces
@@ -28,6 +28,7 @@ from tenuto.tracing.erasure.files import write
 from tenuto.tracing.erasure.identities import Identities
 from tenuto.tracing.erasure.records import Certificate, Journal, Purged, Trace, next_number, unfinished
 from tenuto.tracing.erasure.traces import Mention
+from tenuto.typed_yaml import read_yaml
 from tenuto.workspace import Workspace
 
 OUT_OF_REACH = {

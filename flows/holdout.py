@@ -16,12 +16,13 @@ from tenuto.dataset import manifest
 from tenuto.deciding import policy, wear
 from tenuto.errors import RegistryError
 from tenuto.records import Account, Record
-from tenuto.settings import Params, digest
+from tenuto.settings import Params
 from tenuto.splitting import holdout as holdouts
 from tenuto.splitting import rotation, splits
 from tenuto.splitting.holdout import Holdout, Rotation, Score, Units
 from tenuto.splitting.pins import Unit
 from tenuto.tracing import ledger
+from tenuto.typed_yaml import digest
 from tenuto.validation import leakage
 from tenuto.workspace import Workspace
 

@@ -30,11 +30,12 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.reporting import card
-from tenuto.settings import Params, digest, load_params, read_yaml
+from tenuto.settings import Params, load_params
 from tenuto.splitting import holdout
 from tenuto.splitting.holdout import Holdout
 from tenuto.tracing import lineage
 from tenuto.tracing.ledger import Entry
+from tenuto.typed_yaml import digest, read_yaml
 from tenuto.validation import load_expectations
 from tenuto.workspace import Workspace
 

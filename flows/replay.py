@@ -20,8 +20,9 @@ from tenuto.deciding.policy import Policy, load_policy
 from tenuto.errors import TenutoError
 from tenuto.records import SLICE_PREFIX, Account, Record, RuleOutcome, Verdict, VerdictName
 from tenuto.scoring import acoustics
-from tenuto.settings import Params, digest
+from tenuto.settings import Params
 from tenuto.tracing import ledger
+from tenuto.typed_yaml import digest
 from tenuto.workspace import Workspace
 
 FIRST_TEST_SET = "1"

@@ -25,9 +25,10 @@ from tasks import reproduce as records
 from tasks.reproduce import Training
 from tenuto.errors import WorkspaceError
 from tenuto.records import CodeVersion
-from tenuto.settings import Params, read_yaml
+from tenuto.settings import Params
 from tenuto.tracing import lineage, reproduction, worktree
 from tenuto.tracing.reproduction import Comparison, Made, NotReproducibleError
+from tenuto.typed_yaml import read_yaml
 from tenuto.workspace import Workspace
 
 Tell = Callable[[str], None]

@@ -15,10 +15,10 @@ import pandas as pd
 from tenuto.errors import RegistryError
 from tenuto.learning import checkpoint
 from tenuto.records import Record
-from tenuto.settings import digest, read_yaml
 from tenuto.tracing import lineage
 from tenuto.tracing.lineage import Lineage
 from tenuto.tracing.reproduction import Comparison, Made, NotReproducibleError
+from tenuto.typed_yaml import digest, read_yaml
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:

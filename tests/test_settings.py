@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tenuto.errors import SettingsError
-from tenuto.settings import Params, digest, load_params, validated
+from tenuto.settings import Params, load_params
+from tenuto.typed_yaml import digest, validated
 
 
 @pytest.fixture

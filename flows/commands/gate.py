@@ -31,7 +31,7 @@ def gate_check(policy: PolicyFile = None, json: Json = False) -> None:
     """
     from tenuto.deciding import meaning
     from tenuto.deciding.policy import load_policy
-    from tenuto.settings import digest
+    from tenuto.typed_yaml import digest
 
     file = policy or Workspace.find().promotion
     found = load_policy(file)

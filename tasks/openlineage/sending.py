@@ -17,7 +17,7 @@ from openlineage.client import OpenLineageClient
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.transport.file import FileConfig, FileTransport
 
-from tenuto.settings import read_yaml
+from tenuto.typed_yaml import read_yaml
 
 log = logging.getLogger(__name__)
 

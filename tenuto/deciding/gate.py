@@ -19,7 +19,7 @@ from tenuto.deciding.slices import slices_of
 from tenuto.records import Account, Evaluation, RuleResult, Verdict, VerdictName
 from tenuto.scoring.evaluation import CHAMPION, read_answers
 from tenuto.scoring.tallies import Answers
-from tenuto.settings import digest
+from tenuto.typed_yaml import digest
 
 __all__ = ["Policy", "Rule", "decide", "judge", "load_policy"]
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tenuto.errors import SettingsError
-from tenuto.settings import Fraction, Section, read_yaml, validated
+from tenuto.settings import Fraction
+from tenuto.typed_yaml import Section, read_yaml, validated
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from pydantic import Field
 from ruamel.yaml import YAML
 
 from tenuto.errors import SettingsError
-from tenuto.settings import Section, SplitSettings, read_yaml, validated
+from tenuto.settings import SplitSettings
 from tenuto.splitting.pins import Pins, Unit
+from tenuto.typed_yaml import Section, read_yaml, validated
 
 _HEADER = """\
 # Which clips are tested on (test), only watched (golden) or back in training (released), by rotation; and where all

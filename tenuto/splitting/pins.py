@@ -14,7 +14,8 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from tenuto.settings import Section, SplitSettings, digest
+from tenuto.settings import SplitSettings
+from tenuto.typed_yaml import Section, digest
 
 Unit = tuple[Literal["group", "family"], str]
 """('group', 'ann') or ('family', clip_id): what is kept whole."""

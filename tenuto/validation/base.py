@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from tenuto.dataset.manifest import group_names
-from tenuto.settings import Section
 from tenuto.splitting.splits import AUTOMATIC_GROUPS
+from tenuto.typed_yaml import Section
 
 AT_MOST_CLIPS = 50
 """So many offending clips are named in a finding."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tenuto.errors import SettingsError
 from tenuto.records import Severity
-from tenuto.settings import Section, read_yaml, validated
+from tenuto.typed_yaml import Section, read_yaml, validated
 from tenuto.validation.balance import (
     ClassImbalance,
     ClipsPerClass,

@@ -12,7 +12,7 @@ from tenuto.deciding.gate import Policy, Rule, decide, judge, load_policy
 from tenuto.deciding.judging import Bench
 from tenuto.records import Account, Evaluation, RuleResult, Verdict
 from tenuto.scoring.tallies import Answers
-from tenuto.settings import digest
+from tenuto.typed_yaml import digest
 from tests.answers import clips_table, imagined
 from tests.deciding.test_policy import TEMPLATE
 

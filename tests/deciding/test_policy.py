@@ -12,7 +12,7 @@ from tenuto.deciding import policy
 from tenuto.deciding.policy import Policy, Rule, WearSettings, load_policy
 from tenuto.errors import SettingsError
 from tenuto.scoring import acoustics
-from tenuto.settings import digest
+from tenuto.typed_yaml import digest
 
 TEMPLATE = Path(tenuto.__file__).parent / "templates" / "workspace" / "mlflow" / "promotion.yaml"
 

@@ -17,7 +17,8 @@ from tenuto.deciding import gate
 from tenuto.deciding.policy import Policy, load_policy
 from tenuto.errors import SettingsError
 from tenuto.records import Account, Evaluation, Verdict
-from tenuto.settings import Params, digest
+from tenuto.settings import Params
+from tenuto.typed_yaml import digest
 from tenuto.workspace import Workspace
 from tests.answers import clips_table, imagined
 from tests.flows.shell import Shell

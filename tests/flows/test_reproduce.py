@@ -19,9 +19,10 @@ from flows import reproduce as flow
 from tasks import dataset, reproduce
 from tenuto.errors import RegistryError, WorkspaceError
 from tenuto.records import CodeVersion
-from tenuto.settings import load_params, read_yaml
+from tenuto.settings import load_params
 from tenuto.tracing import lineage
 from tenuto.tracing.reproduction import Comparison, NotReproducibleError
+from tenuto.typed_yaml import read_yaml
 from tenuto.workspace import Workspace
 from tests.flows.shell import Shell
 from tests.tracing.test_lineage import git
