@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from tenuto.records import (
@@ -28,13 +27,12 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
-from tenuto.reporting import decision, formats, listening, oversight, scores, sounds, tables
+from tenuto.reporting import decision, listening, oversight, pages, scores, sounds, tables
 from tenuto.settings import Params
 
 MODEL_CARD = "card/model-card.md"
 """Where the MLflow run keeps the model card."""
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 
 SECTIONS = (
     ("rules", "Rules", "rules"),
@@ -99,7 +97,7 @@ def write_report(inputs: ReportInputs, path: Path) -> Path:
 def render(inputs: ReportInputs, folder: Path) -> str:
     """The page as text; `folder` is where it will lie, so that it can point at files near it."""
     context = _context(inputs, folder)
-    return _environment().get_template("report.html.j2").render(sections=_sections(context), **context)
+    return pages.environment().get_template("report.html.j2").render(sections=_sections(context), **context)
 
 
 def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
@@ -162,19 +160,7 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
     }
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(formats.FILTERS)
-    return environment
-
-
 def _script_hash() -> str:
     """The script's hash as a content security policy wants it."""
-    script = _environment().get_template("report.js").render()
+    script = pages.environment().get_template("report.js").render()
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -21,7 +21,8 @@ import soundfile
 
 from tenuto.records import Finding, ValidationReport, Verdict
 from tenuto.reporting import listening
-from tenuto.reporting.report import TEMPLATES, ReportInputs, write_report
+from tenuto.reporting.pages import TEMPLATES
+from tenuto.reporting.report import ReportInputs, write_report
 from tests.reporting import sample
 
 

@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
-
-from tenuto.reporting import formats
+from tenuto.reporting import formats, pages
 from tenuto.tracing.audit import graph
 from tenuto.tracing.audit.answers import ROLES, HeardAudit, ModelAudit, VersionHolding
 from tenuto.tracing.audit.documents import RunDocument
 from tenuto.tracing.audit.graph import Box, Graph, Link
 
-_TEMPLATES = Path(__file__).parents[2] / "templates"
 _PHRASES = {
     "trained": "trained on",
     "tuned": "tuned on",
@@ -56,7 +53,7 @@ def render(found: ModelAudit | HeardAudit) -> str:
     template = "audit-model.html.j2" if isinstance(found, ModelAudit) else "audit-heard.html.j2"
     drawings = {"across": graph.across(drawn), "down": graph.down(drawn)}
     context = {"found": found, "drawings": drawings, "phrases": _PHRASES, "roles": ROLES, "alike": alike}
-    return _environment().get_template(template).render(context)
+    return pages.environment().get_template(template).render(context)
 
 
 def of_model(found: ModelAudit) -> Graph:
@@ -202,15 +199,3 @@ def _short(name: str | None) -> str:
 
 def _day(when: object) -> str:
     return f"{when:%Y-%m-%d %H:%M}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(formats.FILTERS)
-    return environment
