@@ -24,13 +24,12 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, WaveformStack, fourier_basis, stripe
+from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, MelLevels, WaveformStack, masked
 
 CNN, CRNN = "log-mel-cnn", "log-mel-crnn"
 
-_WINDOW, _FFT, _HOP, _MELS = 400, 512, 160, 64
+_FFT, _MELS = 512, 64
 _MEL_RANGE_HZ = (50.0, 7_600.0)
-_FLOOR, _DYNAMIC_RANGE_DB = 1e-10, 80.0
 
 
 class LogMelConfig(PreTrainedConfig):
@@ -53,35 +52,14 @@ class LogMelFeatureExtractor(WaveformStack):
     """Stacks 16 kHz waveforms, padded with zeros at the end."""
 
 
-class LogMelSpectrogram(nn.Module):
-    """(clips, samples) in [-1, 1] at 16 kHz to (clips, frames, 64), a frame each 10 ms of 25 ms.
+class LogMelSpectrogram(MelLevels):
+    """The levels of 64 mel bands, brought to mean 0 and standard deviation 1 per clip: a gain changes nothing."""
 
-    Levels in dB, cut at 80 dB below the clip's loudest, then brought to mean 0 and standard deviation 1 per clip, so
-    that a gain changes nothing.
-    """
-
-    basis: Tensor
-    mel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        bins = _FFT // 2 + 1
-        self.register_buffer("basis", torch.empty(2 * bins, 1, _FFT), persistent=False)
-        self.register_buffer("mel", torch.empty(bins, _MELS), persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        """Fill the two constant matrices (transformers makes models without memory first)."""
-        if self.basis.device.type != "meta":
-            self.basis.copy_(torch.from_numpy(fourier_basis(np.arange(_FFT // 2 + 1), _WINDOW, _FFT)))
-            self.mel.copy_(torch.from_numpy(_mel_filters()))
+    def bands(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        return np.arange(_FFT // 2 + 1), _mel_filters()
 
     def forward(self, waves: Tensor) -> Tensor:
-        spectrum = functional.conv1d(waves[:, None], self.basis, stride=_HOP)  # (clips, 2 bins, frames)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        power = (real**2 + imaginary**2).transpose(1, 2) @ self.mel  # (clips, frames, mels)
-        level_db = 10 * torch.log10(power.clamp_min(_FLOOR))
-        level_db = torch.maximum(level_db, level_db.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE_DB)
+        level_db = super().forward(waves)
         mean = level_db.mean(dim=(1, 2), keepdim=True)
         return (level_db - mean) / (level_db.std(dim=(1, 2), keepdim=True) + 1e-3)
 
@@ -110,7 +88,7 @@ class LogMelForAudioClassification(PreTrainedModel):
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
         mels = self.log_mel(input_values)
         if self.training and self.config.apply_spec_augment:
-            mels = self._masked(mels)
+            mels = masked(mels, self.config.mask_time_frames, self.config.mask_mel_bands)
         hidden = mels[:, None]  # (clips, 1, frames, mels)
         for block in self.blocks:
             hidden = functional.avg_pool2d(block(hidden), self.pool)
@@ -123,13 +101,6 @@ class LogMelForAudioClassification(PreTrainedModel):
         if self.recurrent is None:
             return torch.cat([steps.mean(dim=1), steps.amax(dim=1)], dim=1)
         return self.recurrent(steps)[0].mean(dim=1)
-
-    def _masked(self, mels: Tensor) -> Tensor:
-        """One mask over time and one over bands per clip, of the clip's mean (Park et al. 2019)."""
-        clips, frames, bands = mels.shape
-        over_time = stripe(clips, frames, self.config.mask_time_frames, mels.device)[:, :, None]
-        over_bands = stripe(clips, bands, self.config.mask_mel_bands, mels.device)[:, None, :]
-        return torch.where(over_time | over_bands, mels.mean(dim=(1, 2), keepdim=True), mels)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, LogMelSpectrogram):

