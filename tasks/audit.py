@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from tasks import store
 from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
 from tenuto.tracing import lineage
@@ -45,9 +46,7 @@ def catch_up(tracking_uri: str, name: str, index_path: Path, named: Collection[s
     Of the run ids in `named` (by the ledger), those that MLflow does not know are kept as GONE, so that they are not
     looked for again and again.
     """
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    client = store.connect(tracking_uri)
     with Index.open(index_path) as index:
         known = index.run_ids()
         missing = [run for run in _ended_runs(client, name) if run.info.run_id not in known]
@@ -57,7 +56,7 @@ def catch_up(tracking_uri: str, name: str, index_path: Path, named: Collection[s
                 clips, weights = _clips(run, files)
                 weighting = _weighting(run, weights)
                 index.add(_document(run, name, files, weighting), clips, weights if weighting == "uneven" else None)
-        index.set_versions(name, [_version(version) for version in _versions(client, name)])
+        index.set_versions(name, [_version(version) for version in _finished_versions(client, name)])
         for run_id in sorted(set(named) - index.run_ids()):
             if _is_gone(client, run_id):
                 log.warning("MLflow has no run %s, which the ledger names; its clips are unknown", run_id)
@@ -78,9 +77,7 @@ def _is_gone(client: MlflowClient, run_id: str) -> bool:
 
 def entries(tracking_uri: str, name: str) -> list[Entry]:
     """The ledger's entries of the model as MLflow mirrors them, those of other hosts included, by number."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    client = store.connect(tracking_uri)
     experiment = client.get_experiment_by_name(name)
     found = []
     for key, text in sorted((experiment.tags if experiment else {}).items()):
@@ -94,16 +91,7 @@ def entries(tracking_uri: str, name: str) -> list[Entry]:
 
 def aliases(tracking_uri: str, name: str) -> dict[str, str]:
     """Alias to version, as MLflow has them now; empty when no model has the name."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri).get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
-    return {alias: str(version) for alias, version in model.aliases.items()}
+    return store.aliases(store.connect(tracking_uri), name)
 
 
 class _Files:
@@ -157,16 +145,9 @@ def _ended_runs(client: MlflowClient, name: str) -> list[Run]:
             return found
 
 
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=_PER_PAGE, page_token=token)
-        # a version that is still being registered is none yet
-        found += [version for version in page if "tenuto.pending" not in version.tags]
-        token = page.token
-        if not token:
-            return found
+def _finished_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    # a version that is still being registered is none yet
+    return [version for version in store.versions(client, name) if "tenuto.pending" not in version.tags]
 
 
 def _version(version: ModelVersion) -> VersionDocument:

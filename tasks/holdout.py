@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks import store
 from tenuto.errors import RegistryError
 from tenuto.records import Record
 from tenuto.tracing.lineage import CLIPS
@@ -32,11 +33,10 @@ def heard(tracking_uri: str, name: str, cache: Path) -> Heard:
     Raises RegistryError when that is unknown of a version which an alias points to; of any other it is a warning.
     """
     import pandas as pd
-    from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-    versions = _versions(client, name)
-    aliased = set(_aliases(client, name).values()) if versions else set()
+    client = store.connect(tracking_uri)
+    versions = store.versions(client, name)
+    aliased = set(store.aliases(client, name).values())
     known: set[str] = set()
     for run_id, numbers in _by_run(versions).items():
         path = _clips_table(client, run_id, cache)
@@ -65,21 +65,6 @@ def _by_run(versions: list[ModelVersion]) -> dict[str, list[str]]:
     for version in versions:
         found.setdefault(version.run_id or "", []).append(str(version.version))
     return found
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    return {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
 
 
 def _clips_table(client: MlflowClient, run_id: str, cache: Path) -> Path | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
+from tasks import store
 from tenuto.records import Evaluation, Record, RegisteredModel, Verdict
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class Decision(Record):
 
 def decisions(tracking_uri: str, name: str, cache: Path) -> Iterator[Decision]:
     """Every decision on the model `name`, the oldest first, its files kept under `cache`."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=tracking_uri)
+    client = store.connect(tracking_uri)
     for run in _finished(client, name):
         yield _decision(client, run, cache / "runs" / str(run.info.run_id))
 

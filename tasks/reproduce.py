@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tasks import store
 from tenuto.errors import RegistryError
 from tenuto.learning import checkpoint
 from tenuto.records import Record
@@ -56,7 +57,7 @@ def recorded(tracking_uri: str, name: str, version: str, folder: Path) -> Traini
     `version` is a number or an alias such as '@champion'. Raises RegistryError when there is no such version and
     NotReproducibleError when recordings of it were erased or its run lacks what is needed.
     """
-    client = _client(tracking_uri)
+    client = store.connect(tracking_uri)
     found = _version(client, name, version)
     what = f"{name} version {found.version}"
     if erased := found.tags.get(ERASED):
@@ -74,7 +75,7 @@ def made_again(workspace: Workspace, tracking_uri: str, name: str, folder: Path)
 
     Raises NotReproducibleError when it ended before its candidate was scored.
     """
-    client = _client(tracking_uri)
+    client = store.connect(tracking_uri)
     experiment = client.get_experiment_by_name(name)
     runs = client.search_runs([experiment.experiment_id], max_results=1) if experiment else []
     weights = next(workspace.checkpoints.glob("candidate-*"), None)
@@ -138,13 +139,7 @@ def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.
 def note(tracking_uri: str, name: str, comparison: Comparison) -> None:
     """Tags the version with what making it again came to, and when."""
     text = f"{comparison.summary}, {datetime.now(UTC):%Y-%m-%d}"
-    _client(tracking_uri).set_model_version_tag(name, comparison.version, REPRODUCED, text[:4000])
-
-
-def _client(tracking_uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    store.connect(tracking_uri).set_model_version_tag(name, comparison.version, REPRODUCED, text[:4000])
 
 
 def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from tasks import store
 from tenuto.tracing import lineage
 from tenuto.tracing.erasure import dataset
 from tenuto.tracing.erasure.identities import Identities
@@ -40,7 +41,7 @@ _PAGES = ".html"
 
 def known_clips(tracking_uri: str, name: str) -> Iterator[pd.DataFrame]:
     """The clips tables of the runs of `name`, newest first; runs without one are passed over."""
-    client = _client(tracking_uri)
+    client = store.connect(tracking_uri)
     for run in _runs(client, name):
         table = _clips(client, run)
         if table is not None:
@@ -49,9 +50,9 @@ def known_clips(tracking_uri: str, name: str) -> Iterator[pd.DataFrame]:
 
 def traces(tracking_uri: str, name: str, who: Identities) -> tuple[tuple[Trace, ...], tuple[str, ...]]:
     """The runs of `name` whose clips tables hold her, oldest first, and the names of the pages of all other runs."""
-    client = _client(tracking_uri)
-    versions = {version.run_id: version for version in _versions(client, name)}
-    aliases = _aliases(client, name)
+    client = store.connect(tracking_uri)
+    versions = {version.run_id: version for version in store.versions(client, name)}
+    aliases = store.aliases(client, name)
     found, clean = [], []
     for run in _runs(client, name):
         clips = _roles(client, run, who)
@@ -74,8 +75,8 @@ def traces(tracking_uri: str, name: str, who: Identities) -> tuple[tuple[Trace, 
 
 def tag(tracking_uri: str, name: str, affected: Collection[Trace], number: str) -> None:
     """Leaves the certificate's number on the runs that held her, and on the versions that heard her."""
-    client = _client(tracking_uri)
-    versions = {str(version.version): version for version in _versions(client, name)}
+    client = store.connect(tracking_uri)
+    versions = {str(version.version): version for version in store.versions(client, name)}
     for trace in affected:
         run = client.get_run(trace.run)
         # MLflow lets nothing be written on a run in its bin
@@ -100,7 +101,7 @@ def purge(
     Parameters of runs cannot be changed through MLflow. With `has_file_here` they are left to whoever rewrites the
     database's file.
     """
-    client = _client(tracking_uri)
+    client = store.connect(tracking_uri)
     hers = {trace.run for trace in affected}
     counts: Counter[str] = Counter()
     failed: list[str] = []
@@ -111,18 +112,12 @@ def purge(
                 counts["files"] += _scrub_file(client, run.info.run_id, path, who, run.info.run_id in hers, number)
             except Exception as error:  # each kind of artifact store has its own
                 failed.append(f"a file of run {run.info.run_id} ({type(error).__name__})")
-    for version in _versions(client, name):
+    for version in store.versions(client, name):
         counts["texts of versions"] += _scrub_version(client, version, who)
     if not has_file_here and (naming := _with_parameters(client, name, who)):
         failed.append(f"the parameters of runs {', '.join(naming)}, which an MLflow server never changes")
     why = f"could not be rewritten: {', '.join(failed)}" if failed else ""
     return Purged(place="MLflow", counts=dict(counts), unreached=why)
-
-
-def _client(tracking_uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
 def _runs(client: MlflowClient, name: str) -> Iterator[Run]:
@@ -142,28 +137,6 @@ def _runs(client: MlflowClient, name: str) -> Iterator[Run]:
         token = page.token
         if not token:
             return
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
 
 
 def _clips(client: MlflowClient, run: Run) -> pd.DataFrame | None:

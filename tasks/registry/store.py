@@ -1,20 +1,28 @@
-"""The calls to MLflow that all of the registry shares, and the names of Tenuto's tags.
-
-The same calls serve a SQLite file and a server.
-"""
+"""The calls to MLflow that all of the registry shares, and the names of Tenuto's tags."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.store import aliases, connect, require_experiment, versions
 from tenuto.errors import RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
     from mlflow.entities.model_registry import ModelVersion
+
+__all__ = [
+    "aliases",
+    "connect",
+    "experiment",
+    "experiments",
+    "move_aliases",
+    "require_experiment",
+    "version",
+    "versions",
+]
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PENDING = "tenuto.pending"
@@ -30,25 +38,6 @@ REFUSED = "refused"
 ERASED = "tenuto.erased"
 LEDGER = "tenuto.ledger."
 """Followed by the six digits of an entry's number: on the experiment all entries, on a version those about it."""
-
-
-def connect(tracking_uri: str) -> MlflowClient:
-    """A client of runs and models at one address, whatever the process-wide settings of MLflow are."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-
-
-def aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """Alias to version; empty when no model has the name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return {alias: str(at) for alias, at in client.get_registered_model(name).aliases.items()}
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
 
 
 def move_aliases(
@@ -69,18 +58,6 @@ def move_aliases(
             client.delete_registered_model_alias(name, alias)
         elif before.get(alias) != after[alias]:
             client.set_registered_model_alias(name, alias, after[alias])
-
-
-def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """All versions, newest first; pages are followed."""
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def version(client: MlflowClient, name: str, number: str) -> ModelVersion:
@@ -117,27 +94,3 @@ def experiments(client: MlflowClient, tag: str) -> list[Experiment]:
         token = page.token
         if not token:
             return found
-
-
-def require_experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment of the model; made, or taken out of MLflow's bin, when need be."""
-    from mlflow.exceptions import MlflowException
-
-    found = experiment(client, name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri)))
-        except MlflowException:
-            # another process has just made it
-            found = experiment(client, name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _artifact_location(tracking_uri: str) -> str | None:
-    """Beside the SQLite file, as that of runs (`tasks.track`); a server has its own place."""
-    prefix, _, database = tracking_uri.partition("sqlite:///")
-    return None if prefix or not database else Path(database).resolve().with_name("mlartifacts").as_uri()

@@ -46,7 +46,7 @@ def start(tracking_uri: str, name: str, params: Params, lineage: Lineage) -> str
     from mlflow.entities import Param
 
     client = store.connect(tracking_uri)
-    experiment = store.experiment(client, name)
+    experiment = store.require_experiment(client, name)
     store.close_killed_runs(client, experiment)
     run = client.create_run(experiment, tags=_start_tags(lineage), run_name=time.strftime(f"{name} %Y-%m-%d %H:%M"))
     run_id = str(run.info.run_id)
