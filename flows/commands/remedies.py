@@ -41,8 +41,9 @@ def remedies(
 def _show(found: Comparison) -> None:
     rare = found.rare
     group = f", {rare.group} {rare.value!r} has {rare.value_clips}" if rare.group else ""
+    word = "rare" if rare.is_rare else "nothing is rare; the smallest"
     terminal.out.print(
-        f"rare: class {escape(repr(rare.label))} has {rare.label_clips} training clips{escape(group)}; "
+        f"{word}: class {escape(repr(rare.label))} has {rare.label_clips} training clips{escape(group)}; "
         f"{found.seeds} trials each, {found.test_clips} test clips",
         highlight=False,
     )

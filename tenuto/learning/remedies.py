@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
 
 from tenuto.errors import TrainingError
 from tenuto.learning import augment, embedding, finetune
@@ -36,13 +37,16 @@ Choices = dict[str, dict[str, Any]]
 
 
 class Rare(Record):
-    """What is rare in training: a class, and a value of a group that the splits share."""
+    """What is rarest in training: a class, and a value of a group that the splits share."""
 
     label: str
     label_clips: int
     group: str | None = None
     value: str | None = None
     value_clips: int = 0
+    is_rare: bool = Field(
+        default=True, description="whether the class has under half of the median, or a value is rare"
+    )
 
 
 class Trial(Record):
@@ -111,7 +115,8 @@ def find_rare(clips: pd.DataFrame) -> Rare:
     shares = {c: n.iloc[-1] / n.median() for c, n in testable.items() if len(n) > 1}
     shares = {c: share for c, share in shares.items() if share < augment.RARE_SHARE}
     if not shares:
-        return Rare(label=label, label_clips=int(counts.iloc[-1]))
+        is_rare = bool(counts.iloc[-1] < augment.RARE_SHARE * counts.median())
+        return Rare(label=label, label_clips=int(counts.iloc[-1]), is_rare=is_rare)
     column = min(shares, key=lambda c: shares[c])
     return Rare(
         label=label,

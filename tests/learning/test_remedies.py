@@ -44,6 +44,9 @@ def test_the_rarest_class_and_the_rarest_shared_value_are_found(clips: pd.DataFr
 def test_a_group_that_the_splits_do_not_share_is_no_reason_for_a_remedy(clips: pd.DataFrame) -> None:
     speakers = clips.assign(group_accent=clips["split"] + clips["group_accent"])
     assert remedies.find_rare(speakers).group is None
+    assert remedies.find_rare(speakers).is_rare, "two clips of 'up' against twelve"
+    even = speakers[(speakers["split"] != "train") | (speakers["label"] != "up")].reset_index(drop=True)
+    assert not remedies.find_rare(even).is_rare
     assert not any("accent" in name for name in remedies.remedies(remedies.find_rare(speakers)))
 
 
