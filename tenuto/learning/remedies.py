@@ -45,7 +45,7 @@ class Rare(Record):
     value: str | None = None
     value_clips: int = 0
     is_rare: bool = Field(
-        default=True, description="whether the class has under half of the median, or a value is rare"
+        default=True, description="the class has under half of the median, or a value is rare"
     )
 
 
