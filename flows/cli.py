@@ -6,11 +6,13 @@ read; 1 failed; 130 ended with Ctrl-C. With `--json` the last line of stdout is 
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -277,6 +279,7 @@ def _set_up_process() -> None:
     """Ctrl-C is remembered, and library chatter stays off the terminal; PREFECT_LOGGING_LEVEL=INFO brings some back."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for a background job of a script
         signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _swallowed
     warnings.simplefilter("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -287,6 +290,16 @@ def _set_up_process() -> None:
 def _interrupt(*_: object) -> NoReturn:
     ctrl_c.set()
     raise KeyboardInterrupt
+
+
+def _swallowed(unraisable: Any) -> None:
+    """What Python calls for an exception in a finalizer, where it ends; a Ctrl-C that fell there comes once more."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ class Rare(Record):
     group: str | None = None
     value: str | None = None
     value_clips: int = 0
-    is_rare: bool = Field(
-        default=True, description="the class has under half of the median, or a value is rare"
-    )
+    is_rare: bool = Field(default=True, description="the class has under half of the median, or a value is rare")
 
 
 class Trial(Record):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,3 +220,25 @@ def wait_for(condition: Any, seconds: float = 100) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
+
+
+def test_a_ctrl_c_that_falls_into_a_finalizer_is_neither_lost_nor_shown() -> None:
+    program = """
+import os, signal, time
+from flows import cli
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a test run ignores it
+cli._set_up_process()
+try:
+    Finalized()
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("ended")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("ended\n", "")
