@@ -40,6 +40,9 @@ class DataSettings(Section):
         description="stop: a run over a dataset with quarantined recordings ends with a verdict",
     )
     upload: bool = Field(default=True, description="`data add` also pushes to the default DVC remote")
+    labels: Literal["one", "many"] = Field(
+        default="one", description="many: a clip may have several labels, written 'dog;rain', or none"
+    )
 
     @model_validator(mode="after")
     def _some_duration_fits(self) -> Self:
@@ -108,8 +111,44 @@ class AugmentSettings(Section):
         return self
 
 
+class ModelSettings(Section):
+    """What is built around the backbone: how much of it is used, and what makes its frames a clip's scores."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    head: Literal["linear", "mlp", "prototype"] = Field(
+        default="linear", description="what makes scores of a clip's vector"
+    )
+    pool: Literal["own", "mean", "max", "statistics", "attention", "gru", "lstm"] = Field(
+        default="own", description="what makes one vector of a clip's frames; own: as the backbone does it"
+    )
+    hidden_size: int = Field(default=128, ge=1, description="of the mlp, gru and lstm")
+    truncate: int | None = Field(default=None, ge=1, description="use the first so many layers of the backbone")
+    adapter_size: int = Field(
+        default=0, ge=0, description="width of the bottleneck put behind each layer; the layers themselves stay frozen"
+    )
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of the updates learned for frozen attention matrices (transformers only)"
+    )
+    window_seconds: float | None = Field(
+        default=None, gt=0, description="long clips are heard through windows of this length, pooled per clip"
+    )
+    window_overlap: float = Field(default=0.5, ge=0, lt=1, description="share of a window that the next hears again")
+
+    @model_validator(mode="after")
+    def _adapts_one_way(self) -> Self:
+        if self.adapter_size and self.lora_rank:
+            raise mismatch("are two ways to spare the backbone; set one of them to 0", "adapter_size", "lora_rank")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """True when the backbone's own classifier is used as it is: its layers, its pooling and a linear head."""
+        return self.model_copy(update={"hidden_size": ModelSettings().hidden_size}) == ModelSettings()
+
+
 class FinetuneSettings(Section):
-    """Linear probe on frozen embeddings, then fine-tuning from that head."""
+    """The head is fitted on frozen embeddings, then the model is fine-tuned from there."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -127,10 +166,31 @@ class FinetuneSettings(Section):
         gt=0,
         description="of the baseline; null: 2e-3 for speech-embedding and the log-mel networks, 1e-4 for others",
     )
+    head_learning_rate: float | None = Field(default=None, gt=0, description="null: learning_rate")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="each layer's learning rate is so many times that of the one above it"
+    )
+    optimizer: Literal["adamw", "sgd", "adafactor", "lion"] = "adamw"
+    schedule: Literal["cosine", "one-cycle", "constant"] = Field(
+        default="cosine", description="of the learning rate, after the warm-up"
+    )
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.01, ge=0)
+    averaging: Literal["none", "ema", "swa"] = Field(
+        default="none", description="keep a running mean of the weights: exponential, or of the last quarter's epochs"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many epochs without a better macro-F1 on the validation clips"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    unfreeze: Literal["all", "head"] = "all"
+    unfreeze: Literal["all", "head", "gradual"] | Annotated[int, Field(ge=1)] = Field(
+        default="all",
+        description="what is trained: all, head, gradual (from the top, a layer at a time), or n top layers",
+    )
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = Field(default=False, description="torch.compile; wants a C++ compiler")
+    gradient_checkpointing: bool = Field(default=False, description="less memory for about a third more time")
+    deterministic: bool = Field(default=True, description="the same weights bit for bit on one machine's CPU")
     max_clip_seconds: float = Field(default=10.0, gt=0, description="longer clips are cut around their centre")
 
 
@@ -139,7 +199,13 @@ class ImbalanceSettings(Section):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    loss: Literal["cross-entropy", "focal", "ldam", "logit-adjustment"] = "cross-entropy"
+    remedy: Literal["auto"] | None = Field(
+        default=None, description="auto: what `tenuto remedies` finds on the validation clips, instead of what is below"
+    )
+    loss: Literal["cross-entropy", "focal", "ldam", "logit-adjustment", "asymmetric"] = Field(
+        default="cross-entropy",
+        description="with several labels a clip: cross-entropy (binary, of each label), focal or asymmetric",
+    )
     class_weights: Literal["none", "inverse", "effective-number"] = "none"
     focal_gamma: float = Field(default=2.0, ge=0, description="how fast clips that are right lose their say")
     logit_tau: float = Field(default=1.0, ge=0, description="1 aims at the balanced error")
@@ -154,6 +220,18 @@ class ImbalanceSettings(Section):
         if "label" in self.sample_by and self.class_weights != "none":
             raise mismatch("both even out the classes; use one of them", "sample_by", "class_weights")
         return self
+
+
+class CalibrateSettings(Section):
+    """What is fitted on the validation clips after training, to the scores of a model that stays as it is."""
+
+    temperature: bool = Field(
+        default=True, description="one number that makes probabilities neither too sure nor too shy"
+    )
+    thresholds: bool = Field(
+        default=False,
+        description="one per class, for the best F1; without them the likeliest label, or those above 0.5",
+    )
 
 
 class EvaluateSettings(Section):
@@ -181,6 +259,15 @@ class CardSettings(Section):
     contact: Stated | None = Field(default=None, description="whom to ask or to tell")
 
 
+LEARNED_POOLS = ("attention", "gru", "lstm")
+"""Poolings with weights of their own, which only fine-tuning finds."""
+
+_LOSSES = {
+    "one": ("cross-entropy", "focal", "ldam", "logit-adjustment"),
+    "many": ("cross-entropy", "focal", "asymmetric"),
+}
+
+
 class Params(Section):
     """One run's choices, as in params.yaml."""
 
@@ -198,20 +285,53 @@ class Params(Section):
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     augment: AugmentSettings = AugmentSettings()
+    model: ModelSettings = ModelSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     imbalance: ImbalanceSettings = ImbalanceSettings()
+    calibrate: CalibrateSettings = CalibrateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     card: CardSettings = CardSettings()
     tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
 
     @model_validator(mode="after")
     def _loss_can_be_smoothed(self) -> Self:
-        if self.finetune.label_smoothing and self.imbalance.loss in ("focal", "ldam"):
+        if self.finetune.label_smoothing and self.imbalance.loss in ("focal", "ldam", "asymmetric"):
             raise mismatch(
                 "do not go together; smoothing is for cross-entropy and logit-adjustment",
                 "finetune.label_smoothing",
                 "imbalance.loss",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_labels(self) -> Self:
+        allowed = _LOSSES[self.data.labels]
+        if self.imbalance.loss not in allowed:
+            raise mismatch(
+                f"do not go together; wanted {', '.join(allowed)}",
+                "imbalance.loss",
+                "data.labels",
+            )
+        if self.data.labels == "many" and self.model.head == "prototype":
+            raise mismatch("do not go together; wanted linear or mlp", "model.head", "data.labels")
+        return self
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if self.finetune.epochs == 0 and self.model.pool in LEARNED_POOLS:
+            raise mismatch(
+                "leave the pooling as random as it began; wanted epochs, or a pool without weights "
+                "(own, mean, max, statistics)",
+                "model.pool",
+                "finetune.epochs",
+            )
+        for name in ("adapter_size", "lora_rank"):
+            if getattr(self.model, name) and self.finetune.unfreeze != "all":
+                raise mismatch(
+                    "do not go together: the backbone's own layers stay frozen; leave unfreeze out",
+                    f"model.{name}",
+                    "finetune.unfreeze",
+                )
         return self
 
 

@@ -43,7 +43,7 @@ def test_overrides_apply_in_order_and_only_to_their_key(params: Path) -> None:
         ("name: digits\nfinetune: {epochs: many}\n", "finetune.epochs = 'many' cannot be used"),
         (
             "name: digits\nfinetune: {unfreeze: tail}\n",
-            "finetune.unfreeze = 'tail' cannot be used: .*'all' or 'head'",
+            "finetune.unfreeze = 'tail' cannot be used: .*'all', 'head' or 'gradual'",
         ),
         ("name: 'a b/c'\n", "name = 'a b/c' cannot be used"),
         ("seed: 1\n", "'name' is missing"),

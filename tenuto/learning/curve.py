@@ -1,9 +1,10 @@
 """The label-efficiency curve: what transfer learning and training from scratch score with few and with many clips.
 
-For every size so many training clips per class are drawn, several times; validation and test stay as they are. Transfer
-is the candidate of a retrain. From scratch is the better, on the validation clips, of the small networks and learning
-rates tried: an opponent that nobody tuned would prove nothing. Scores of one size differ by what was drawn; the bands
-are Student's t intervals of their mean over the draws.
+For every size so many training clips per class are drawn, several times, and no more validation clips than that (but
+ten at least, when there are): who has five clips of a class to learn from has no hundred to choose by. The test clips
+stay as they are. Transfer is the candidate of a retrain. From scratch is the better, on the validation clips of a size's
+first draw, of the small networks and learning rates tried: an opponent that nobody tuned would prove nothing. Scores of
+one size differ by what was drawn; the bands are Student's t intervals of their mean over the draws.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Way = Literal["transfer", "scratch"]
 
-SCRATCH_RATES = (1e-3, 3e-3)
+SCRATCH_WAYS = tuple((network, rate) for network in SCRATCH for rate in (1e-3, 3e-3))
+"""Networks and learning rates that are tried from scratch."""
 SCRATCH_STEPS = 600
 """Steps that a network from scratch gets at least, so that few clips are not also few steps."""
 _MAX_EPOCHS = 60
+_MIN_VALIDATION_CLIPS = 10
 
 
 class Point(Record):
@@ -99,8 +102,11 @@ def measure(
         for seed in range(seeds)
     ]
     points: list[Point] = []
+    tuned: dict[int, tuple[str, float]] = {}
     for done, draw in enumerate(draws):
-        points += [_transfer(draw, data, cache), _scratch(draw, data, cache)]
+        ways = (tuned[draw.size],) if draw.size in tuned else SCRATCH_WAYS
+        scratch, tuned[draw.size] = _scratch(draw, ways, data, cache)
+        points += [_transfer(draw, data, cache), scratch]
         logger.info("%d clips per class, seed %d: %s", draw.size, draw.params.seed, points[-2:])
         if on_progress:
             on_progress(done + 1, len(draws))
@@ -147,14 +153,14 @@ def _band(size: int, scores: Sequence[float]) -> Band:
 
 
 def _drawn(clips: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
-    """The clips with all but `size` training clips of every class set aside."""
+    """The clips with all but `size` training clips of every class set aside, and nearly so of the validation clips."""
     rng = np.random.default_rng(seed)
     drawn = clips.copy()
-    train = clips[clips["split"] == "train"]
-    for _, places in sorted(train.groupby("label").groups.items()):
-        # one order for all sizes: a larger draw holds the smaller one
-        order = rng.permutation(np.asarray(places))
-        drawn.loc[order[size:], "split"] = "aside"
+    for split, most in (("train", size), ("validation", max(size, _MIN_VALIDATION_CLIPS))):
+        for _, places in sorted(clips[clips["split"] == split].groupby("label").groups.items()):
+            # one order for all sizes: a larger draw holds the smaller one
+            order = rng.permutation(np.asarray(places))
+            drawn.loc[order[most:], "split"] = "aside"
     return drawn
 
 
@@ -164,23 +170,22 @@ def _transfer(draw: _Draw, data: Path, cache: Path) -> Point:
         return _point("transfer", draw, data, made)
 
 
-def _scratch(draw: _Draw, data: Path, cache: Path) -> Point:
-    """The network and learning rate that do best on the validation clips."""
+def _scratch(
+    draw: _Draw, ways: Sequence[tuple[str, float]], data: Path, cache: Path
+) -> tuple[Point, tuple[str, float]]:
+    """The network and learning rate, of `ways`, that do best on the validation clips."""
     batches = -(-draw.size * draw.clips["label"].nunique() // draw.params.finetune.batch_size)
     epochs = int(np.clip(-(-SCRATCH_STEPS // batches), draw.params.finetune.epochs, _MAX_EPOCHS))
-    best: Checkpoint | None = None
     with tempfile.TemporaryDirectory(prefix="tenuto-curve-") as folder:
-        for network in SCRATCH:
-            for rate in SCRATCH_RATES:
-                choices = {"baseline": network, "scratch_learning_rate": rate, "epochs": epochs}
-                finetuning = draw.params.finetune.model_copy(update=choices)
-                params = draw.params.model_copy(update={"finetune": finetuning})
-                output = Path(folder) / f"{network}-{rate}"
-                made = finetune.train_baseline(draw.clips, data, params, cache, output)
-                if best is None or made.validation["macro_f1"] > best.validation["macro_f1"]:
-                    best = made
-        assert best is not None
-        return _point("scratch", draw, data, best)
+        made: dict[tuple[str, float], Checkpoint] = {}
+        for network, rate in ways:
+            choices = {"baseline": network, "scratch_learning_rate": rate, "epochs": epochs}
+            finetuning = draw.params.finetune.model_copy(update=choices)
+            params = draw.params.model_copy(update={"finetune": finetuning})
+            output = Path(folder) / f"{network}-{rate}"
+            made[network, rate] = finetune.train_baseline(draw.clips, data, params, cache, output)
+        best = max(made, key=lambda way: made[way].validation["macro_f1"])
+        return _point("scratch", draw, data, made[best]), best
 
 
 def _point(way: Way, draw: _Draw, data: Path, made: Checkpoint) -> Point:

@@ -48,11 +48,12 @@ def test_larger_draws_hold_the_smaller_ones(tmp_path: Path) -> None:
     assert trained(few) < trained(more) and len(trained(few)) == 4
     assert trained(other) != trained(few)
     assert (few["split"] == "test").equals(clips["split"] == "test")
+    assert (few["split"] == "validation").equals(clips["split"] == "validation"), "ten of a class are never too many"
 
 
 def test_a_small_curve_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "SCRATCH_STEPS", 3)
-    monkeypatch.setattr(curve, "SCRATCH_RATES", (1e-3,))
+    monkeypatch.setattr(curve, "SCRATCH_WAYS", [("log-mel-cnn", 1e-3), ("log-mel-crnn", 1e-3)])
     clips = write_clips(tmp_path / "data", {"down": 6, "up": 6})
     told: list[tuple[int, int]] = []
     found = curve.measure(

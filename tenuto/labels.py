@@ -1,0 +1,44 @@
+"""Labels of clips as text and as numbers.
+
+With one label a clip, the manifest's `label` is the label. With many (`data.labels: many` in params.yaml) it holds all
+of them, sorted and separated by a semicolon: 'dog;rain', and '' for a clip in which nothing of interest is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+SEPARATOR = ";"
+LabelType = Literal["one", "many"]
+
+
+def parts(label: str) -> tuple[str, ...]:
+    """The labels in 'dog;rain', sorted and each once; none in ''."""
+    return tuple(sorted({part.strip() for part in label.split(SEPARATOR)} - {""}))
+
+
+def joined(names: Iterable[str]) -> str:
+    """The text that stands for several labels: 'dog;rain'."""
+    return SEPARATOR.join(sorted(set(names)))
+
+
+def classes(labels: Iterable[str], kind: LabelType) -> tuple[str, ...]:
+    """All classes that occur, sorted."""
+    if kind == "one":
+        return tuple(sorted(set(labels)))
+    return tuple(sorted({part for label in set(labels) for part in parts(label)}))
+
+
+def matrix(labels: Sequence[str] | npt.NDArray[np.str_], names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(clips, classes): which of `names` each clip has. A label that is not among them is left out."""
+    places = {name: place for place, name in enumerate(names)}
+    found = np.zeros((len(labels), len(names)), dtype=bool)
+    for row, label in zip(found, labels, strict=True):
+        for part in parts(str(label)):
+            if part in places:
+                row[places[part]] = True
+    return found
