@@ -2,9 +2,9 @@
 
 For every size so many training clips per class are drawn, several times, and no more validation clips than that (but
 ten at least, when there are): who has five clips of a class to learn from has no hundred to choose by. The test clips
-stay as they are. Transfer is the candidate of a retrain. From scratch is the better, on the validation clips of a size's
-first draw, of the small networks and learning rates tried: an opponent that nobody tuned would prove nothing. Scores of
-one size differ by what was drawn; the bands are Student's t intervals of their mean over the draws.
+stay as they are. Transfer is the candidate of a retrain. From scratch is the better, on the validation clips of a
+size's first draw, of the small networks and learning rates tried: an opponent that nobody tuned would prove nothing.
+Scores of one size differ by what was drawn; the bands are Student's t intervals of their mean over the draws.
 """
 
 from __future__ import annotations
