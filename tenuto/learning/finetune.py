@@ -24,6 +24,7 @@ from tenuto.learning.backbones import Backbone
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder, Progress
 from tenuto.learning.preprocessing import Preprocessing
+from tenuto.learning.probe import FittedHead
 from tenuto.learning.trainer import Scores
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
 from tenuto.settings import Params
@@ -54,8 +55,8 @@ def train_candidate(
     started = time.monotonic()
     setup = set_up(clips, data, params)
     model = setup.backbone.pretrained(setup.material.labels, seed=params.seed)
-    fitted = fit_probe(setup.material, setup.encoder(model), params, cache)
-    fitted.install(backbones.head(model))
+    fitted = fit_head(setup.material, setup.encoder(model), params, cache)
+    fitted.install(model)
     scores, origin = _finetuned(model, setup.material, params, output, on_progress)
     return _write(model, setup, output, started, origin=origin, validation=scores)
 
@@ -99,7 +100,7 @@ def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -
     copies = setup.material.train.get("reason", pd.Series(dtype=str)).dropna()
     plain = _without_copies(setup.material, params)
     recall = {
-        name: _recalls(fit_probe(material, encoder, params, cache), vectors, test, material, copies.unique())
+        name: _recalls(fit_head(material, encoder, params, cache), vectors, test, material, copies.unique())
         for name, material in {"without fill": plain, "with fill": setup.material}.items()
     }
     return FillComparison(copies={str(k): int(n) for k, n in sorted(copies.value_counts().items())}, recall=recall)
@@ -144,7 +145,8 @@ def _material(
     return replace(plain, balance=balance)
 
 
-def fit_probe(material: Material, encoder: Encoder, params: Params, cache: Path) -> probe.LinearProbe:
+def fit_head(material: Material, encoder: Encoder, params: Params, cache: Path) -> FittedHead:
+    """The head fitted on the frozen embeddings of the training clips, which `cache` keeps."""
     embedded = embedding.embed(material.train, material.data, encoder, cache)
     logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
     classes = material.classes(material.train)
@@ -219,7 +221,7 @@ def _without_copies(material: Material, params: Params) -> Material:
 
 
 def _recalls(
-    fitted: probe.LinearProbe, vectors: Any, test: pd.DataFrame, material: Material, reasons: Any
+    fitted: FittedHead, vectors: Any, test: pd.DataFrame, material: Material, reasons: Any
 ) -> dict[str, float]:
     """Recall of each `name=value` that has test clips, and over all classes."""
     hits = pd.Series(fitted.logits(vectors).argmax(axis=1) == material.classes(test), index=test.index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from tenuto.learning import backbones
 from tenuto.learning.imbalance import Balance
 from tenuto.learning.losses import GroupDRO
 
@@ -23,6 +25,16 @@ Array = npt.NDArray[np.float64]
 
 _DRO_ROUNDS = 60
 _DRO_STEP = 0.2
+
+
+class FittedHead(Protocol):
+    """A head that was fitted on frozen embeddings."""
+
+    def logits(self, vectors: npt.NDArray[np.float32]) -> Array:
+        """(clips, classes) of embeddings (clips, dimensions)."""
+
+    def install(self, model: Any) -> None:
+        """Make the head of `model` compute these logits."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,9 @@ class LinearProbe:
         """(clips, classes) of embeddings (clips, dimensions)."""
         return np.asarray(vectors @ self.weights.T + self.biases)
 
-    def install(self, head: nn.Linear) -> None:
-        """Make `head` compute this probe's logits."""
+    def install(self, model: Any) -> None:
+        """Make the linear head of `model` compute this probe's logits."""
+        head = backbones.head(model)
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(self.weights))
             head.bias.copy_(torch.from_numpy(self.biases))

@@ -204,7 +204,7 @@ def _predicted(
     setup = finetune.set_up(clips, data, params)
     labels = setup.material.labels
     encoder = setup.encoder(setup.backbone.pretrained(labels, seed=0))
-    fitted = finetune.fit_probe(setup.material, encoder, params, cache)
+    fitted = finetune.fit_head(setup.material, encoder, params, cache)
     test = clips[(clips["split"] == "test") & clips["label"].isin(labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
     return test, labels, fitted.logits(vectors).argmax(axis=1).astype(np.int64)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -32,10 +34,11 @@ def test_agrees_with_a_regression_on_standardised_embeddings(classes: int) -> No
 def test_the_head_it_becomes_gives_the_same_logits(classes: int) -> None:
     vectors, truth = blobs(classes)
     fitted = probe.fit(vectors, truth, classes, c=1.0)
-    head = nn.Linear(6, classes)
-    fitted.install(head)
+    model = nn.Sequential(nn.Linear(6, classes))
+    model.config = SimpleNamespace(num_labels=classes)
+    fitted.install(model)
     with torch.inference_mode():
-        np.testing.assert_allclose(head(torch.from_numpy(vectors)), fitted.logits(vectors), atol=1e-3)
+        np.testing.assert_allclose(model(torch.from_numpy(vectors)), fitted.logits(vectors), atol=1e-3)
 
 
 def test_a_constant_dimension_does_no_harm() -> None:
