@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tenuto.labels import LabelType
+
 Severity = Literal["stop", "warn"]
 Split = Literal["train", "validation", "test", "golden", "aside"]
 """`golden` clips are watched and never decide; `aside` clips are used for nothing."""
@@ -128,16 +130,20 @@ class Evaluation(Record):
     `probabilities_path` is a Parquet table, one row per test clip and model: clip_id, label, group columns, slice
     columns (`slice_noise` ..., bands as text), unit (what is resampled: the clip's group, else its near-duplicate
     family), model (candidate, baseline, champion, majority), predicted, and one column `p_<label>` per class, in
-    [0, 1].
+    [0, 1]. With several labels a clip, `label` and `predicted` hold all of them as text ('dog;rain', '' for none), and
+    the columns of a row are probabilities of their own that need not sum to 1.
     """
 
     probabilities_path: Path
+    labels_per_clip: LabelType = "one"
     labels: tuple[str, ...]
     metrics: dict[str, dict[str, float]] = Field(
-        description="per model: macro_f1, accuracy, balanced_accuracy, expected_calibration_error ..."
+        description="per model: macro_f1, accuracy, balanced_accuracy, expected_calibration_error ...; with several "
+        "labels a clip no balanced_accuracy, but micro_f1 and mean_average_precision"
     )
     per_class: dict[str, dict[str, dict[str, float]]] = Field(
-        description="per model, per label: precision, recall, f1, support"
+        description="per model, per label: precision, recall, f1, support; with several labels a clip also "
+        "average_precision of a label that occurs"
     )
     per_group: dict[str, dict[str, dict[str, dict[str, float]]]] = Field(
         description="per model, per group name, per group value: macro_f1, accuracy, recall, support"
@@ -149,7 +155,14 @@ class Evaluation(Record):
     gaps: dict[str, dict[str, dict[str, float]]] = Field(
         description="per model, per group name: largest minus smallest, per metric"
     )
-    confusion: dict[str, list[list[int]]] = Field(description="per model: rows truth, columns prediction")
+    confusion: dict[str, list[list[int]]] = Field(
+        description="per model: rows truth, columns prediction; with several labels a clip, per label: found, false "
+        "alarms, missed, rightly not named"
+    )
+    thresholds: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="per model, per label: the probability from which it is named; with several labels a clip",
+    )
     noise: dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description="per model, per added-noise level ('clean', '20 dB', ...): macro recall",
