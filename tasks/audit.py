@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tasks import store
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX, ValidationReport, Verdict
 from tenuto.settings import AugmentSettings
 from tenuto.tracing import lineage
@@ -275,7 +276,8 @@ def _planned(run: Run, path: Path) -> list[int] | None:
         seed = int(params["seed"])
     except (KeyError, ValueError):
         return None
-    planned: list[int] = copies.copies(pd.read_parquet(path), settings, seed).tolist()
+    kind: LabelType = "many" if params.get("data.labels") == "many" else "one"
+    planned: list[int] = copies.copies(pd.read_parquet(path), settings, seed, kind).tolist()
     return planned
 
 

@@ -7,13 +7,16 @@ of them, sorted and separated by a semicolon: 'dog;rain', and '' for a clip in w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 SEPARATOR = ";"
 LabelType = Literal["one", "many"]
+
+MULTI_LABEL = "multi_label_classification"
+"""What transformers calls a model that gives a clip several labels, as `config.problem_type`."""
 
 
 def parts(label: str) -> tuple[str, ...]:
@@ -33,12 +36,22 @@ def classes(labels: Iterable[str], kind: LabelType) -> tuple[str, ...]:
     return tuple(sorted({part for label in set(labels) for part in parts(label)}))
 
 
-def matrix(labels: Sequence[str] | npt.NDArray[np.str_], names: Sequence[str]) -> npt.NDArray[np.bool_]:
+def matrix(
+    labels: Sequence[str] | npt.NDArray[Any], names: Sequence[str], kind: LabelType = "many"
+) -> npt.NDArray[np.bool_]:
     """(clips, classes): which of `names` each clip has. A label that is not among them is left out."""
     places = {name: place for place, name in enumerate(names)}
     found = np.zeros((len(labels), len(names)), dtype=bool)
     for row, label in zip(found, labels, strict=True):
-        for part in parts(str(label)):
+        for part in (label,) if kind == "one" else parts(str(label)):
             if part in places:
                 row[places[part]] = True
     return found
+
+
+def targets(labels: Sequence[str] | npt.NDArray[Any], names: Sequence[str], kind: LabelType) -> npt.NDArray[Any]:
+    """What a model should say: class numbers (clips,) int64, or for "many" 0 and 1 (clips, classes) float32."""
+    if kind == "many":
+        return matrix(labels, names).astype(np.float32)
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[label] for label in labels], dtype=np.int64)

@@ -37,7 +37,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 def balanced(material: Material, settings: dict[str, Any]) -> Material:
     """The same clips with what `imbalance` in params.yaml would make of them."""
     chosen = ImbalanceSettings.model_validate(settings)
-    classes = material.classes(material.train)
+    classes = material.targets(material.train)
     return replace(
         material,
         balance=imbalance.balance(material.train, classes, len(material.labels), chosen, FinetuneSettings()),

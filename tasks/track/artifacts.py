@@ -107,7 +107,7 @@ def _json(record: BaseModel) -> bytes:
 def _clips(path: Path, params: Params | None, *, is_trained: bool) -> bytes:
     table = pd.read_parquet(path).drop(columns=_UNREAD, errors="ignore")
     if params:
-        table = table.assign(copies=copies.copies(table, params.augment, params.seed))
+        table = table.assign(copies=copies.copies(table, params.augment, params.seed, params.data.labels))
     if params and is_trained:
         table = table.assign(weight=copies.weights(table, params))
     buffer = io.BytesIO()

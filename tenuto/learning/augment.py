@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tenuto import labels
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import AugmentSettings
 
@@ -43,20 +45,27 @@ def draw(count: int, settings: AugmentSettings, rng: np.random.Generator) -> pd.
     return pd.DataFrame([_draw(settings, rng) for _ in range(count)], columns=list(DRAWN))
 
 
-def plan(clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generator) -> pd.DataFrame:
+def plan(
+    clips: pd.DataFrame, settings: AugmentSettings, rng: np.random.Generator, kind: LabelType = "one"
+) -> pd.DataFrame:
     """The copies that fill up rare classes and groups of the training clips among `clips`.
 
     One row per copy: the columns of its clip, `copy` (from 1), `reason` (such as 'label=seven') and the columns DRAWN.
     A class is filled up to `settings.fill` of the largest one. Then the values of each group column that the training
     clips share with the others (filling speakers whom no other split has would help nobody) are filled up to that share
     of the column's median, when they have less than half of the median. A copy is drawn from its clip and number alone,
-    so clips that are added later leave it as it is.
+    so clips that are added later leave it as it is. With several labels a clip the labels are filled one after another,
+    the rarest first, and a copy counts for all labels of its clip.
     """
     base = int(rng.integers(2**62))
     train = clips[clips["split"] == "train"].reset_index(drop=True)
     turns = train["clip_id"].map(lambda clip_id: _number(f"{base} {clip_id}"))
     chosen = pd.DataFrame({"position": pd.Series(dtype=int), "reason": pd.Series(dtype=str)})
-    for column in ["label", *shared_groups(clips)]:
+    columns = ["label", *shared_groups(clips)]
+    if kind == "many":
+        chosen = _filled_labels(train["label"], turns, settings)
+        columns.remove("label")
+    for column in columns:
         wanted = _wanted(_counts(train[column], chosen["position"]), settings.fill, is_group=column != "label")
         more = [
             (position, f"{column.removeprefix(GROUP_PREFIX)}={value}")
@@ -108,6 +117,20 @@ def shared_groups(clips: pd.DataFrame) -> list[str]:
         for column in columns
         if 2 <= train[column].nunique() <= _MAX_GROUP_VALUES and train[column].isin(others[column].dropna()).any()
     ]
+
+
+def _filled_labels(label: pd.Series[str], turns: pd.Series[Any], settings: AugmentSettings) -> pd.DataFrame:
+    """Positions to copy, and why, that fill up every label of clips that have several."""
+    names = labels.classes(label, "many")
+    has = labels.matrix(label.to_numpy(), names)
+    counts = has.sum(axis=0)
+    target = round(settings.fill * counts.max(initial=0))
+    chosen: list[tuple[int, str]] = []
+    for place in np.argsort(counts, kind="stable"):
+        more = _repeated(turns[has[:, place]], target - int(counts[place]), settings.max_copies)
+        counts = counts + has[more].sum(axis=0)
+        chosen += [(position, f"label={names[place]}") for position in more]
+    return pd.DataFrame(chosen, columns=["position", "reason"])
 
 
 def _counts(values: pd.Series[Any], copied: pd.Series[Any]) -> pd.Series[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tenuto import labels
+from tenuto.labels import LabelType
 from tenuto.learning import augment, embedding
 from tenuto.learning.imbalance import Balance
 from tenuto.learning.preprocessing import Preprocessing
@@ -34,10 +37,11 @@ class Material:
     validation: pd.DataFrame
     preprocessing: Preprocessing
     balance: Balance
+    kind: LabelType = "one"
 
-    def classes(self, rows: pd.DataFrame) -> npt.NDArray[np.int64]:
-        """The class number of each row."""
-        return np.asarray(rows["label"].map({label: index for index, label in enumerate(self.labels)}), np.int64)
+    def targets(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
+        """What the model should say of each row, as `tenuto.labels.targets` puts it."""
+        return labels.targets(rows["label"].to_numpy(), self.labels, self.kind)
 
 
 class TrainingBatches(Dataset[dict[str, Tensor]]):
@@ -55,9 +59,9 @@ class TrainingBatches(Dataset[dict[str, Tensor]]):
         samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
         pads_itself = material.preprocessing.pads_itself
         self._lengths = np.array([0 if pads_itself else material.preprocessing.length(int(n)) for n in samples])
-        self._classes = torch.tensor(material.classes(material.train))
+        self._targets = torch.tensor(material.targets(material.train))
         groups = material.balance.groups
-        self._groups = torch.zeros_like(self._classes) if groups is None else torch.from_numpy(groups)
+        self._groups = torch.zeros(len(self._lengths), dtype=torch.long) if groups is None else torch.from_numpy(groups)
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
@@ -96,7 +100,7 @@ class TrainingBatches(Dataset[dict[str, Tensor]]):
         waves = list(embedding.waves(self._rows.iloc[places], self._material.data, preprocessing))
         return {
             "features": preprocessing.features(waves),
-            "labels": self._classes[members],
+            "labels": self._targets[members],
             "groups": self._groups[members],
         }
 

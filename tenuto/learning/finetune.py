@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tenuto import labels as label_text
 from tenuto.errors import TrainingError
-from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance, probe, trainer
+from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance, predictor, probe, trainer
 from tenuto.learning.backbones import Backbone
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder, Progress
@@ -54,7 +55,7 @@ def train_candidate(
         return checkpoint.read(output)
     started = time.monotonic()
     setup = set_up(clips, data, params)
-    model = setup.backbone.pretrained(setup.material.labels, seed=params.seed)
+    model = setup.backbone.pretrained(setup.material.labels, seed=params.seed, kind=params.data.labels)
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
     scores, origin = _finetuned(model, setup.material, params, output, on_progress)
@@ -81,7 +82,7 @@ def train_baseline(
     if params.finetune.baseline != "same":
         params = params.model_copy(update={"backbone": params.finetune.baseline})
     setup = set_up(clips, data, params)
-    model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed)
+    model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed, kind=params.data.labels)
     is_small = setup.backbone.is_embedded or not setup.backbone.is_pretrained
     rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[is_small]
     epochs = max(params.finetune.epochs, 1)
@@ -95,7 +96,9 @@ def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -
     """Recall of the filled classes and groups on the test split, by linear probes with and without the copies."""
     setup = set_up(clips, data, params)
     encoder = setup.encoder(setup.backbone.pretrained(setup.material.labels, seed=params.seed))
-    test = clips[(clips["split"] == "test") & clips["label"].isin(setup.material.labels)]
+    test = clips[clips["split"] == "test"]
+    if setup.material.kind == "one":
+        test = test[test["label"].isin(setup.material.labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
     copies = setup.material.train.get("reason", pd.Series(dtype=str)).dropna()
     plain = _without_copies(setup.material, params)
@@ -120,14 +123,16 @@ def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
     backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, params.finetune.max_clip_seconds)
     train = clips[clips["split"] == "train"]
-    labels = tuple(sorted(train["label"].unique()))
-    validation = clips[(clips["split"] == "validation") & clips["label"].isin(labels)]
+    labels = label_text.classes(train["label"], params.data.labels)
+    validation = clips[clips["split"] == "validation"]
+    if params.data.labels == "one":
+        validation = validation[validation["label"].isin(labels)]
     if len(labels) < 2 or validation.empty:
         raise TrainingError(
             f"{len(train)} training clips of {len(labels)} classes and {len(validation)} validation clips of those "
             "classes: wanted at least 2 classes and 1 validation clip. Add recordings, or change `split`."
         )
-    copies = augment.plan(clips, params.augment, np.random.default_rng(params.seed))
+    copies = augment.plan(clips, params.augment, np.random.default_rng(params.seed), params.data.labels)
     rows = pd.concat([train, copies], ignore_index=True) if len(copies) else train.reset_index(drop=True)
     return Setup(backbone, _material(data, labels, rows, validation, preprocessing, params))
 
@@ -140,8 +145,8 @@ def _material(
     preprocessing: Preprocessing,
     params: Params,
 ) -> Material:
-    plain = Material(data, labels, rows, validation, preprocessing, imbalance.PLAIN)
-    balance = imbalance.balance(rows, plain.classes(rows), len(labels), params.imbalance, params.finetune)
+    plain = Material(data, labels, rows, validation, preprocessing, imbalance.PLAIN, params.data.labels)
+    balance = imbalance.balance(rows, plain.targets(rows), len(labels), params.imbalance, params.finetune)
     return replace(plain, balance=balance)
 
 
@@ -149,9 +154,9 @@ def fit_head(material: Material, encoder: Encoder, params: Params, cache: Path) 
     """The head fitted on the frozen embeddings of the training clips, which `cache` keeps."""
     embedded = embedding.embed(material.train, material.data, encoder, cache)
     logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
-    classes = material.classes(material.train)
+    targets = material.targets(material.train)
     return probe.fit(
-        embedded.vectors, classes, len(material.labels), c=params.finetune.probe_c, balance=material.balance
+        embedded.vectors, targets, len(material.labels), c=params.finetune.probe_c, balance=material.balance
     )
 
 
@@ -224,12 +229,17 @@ def _recalls(
     fitted: FittedHead, vectors: Any, test: pd.DataFrame, material: Material, reasons: Any
 ) -> dict[str, float]:
     """Recall of each `name=value` that has test clips, and over all classes."""
-    hits = pd.Series(fitted.logits(vectors).argmax(axis=1) == material.classes(test), index=test.index)
-    recalls = {"macro": float(hits.groupby(test["label"]).mean().mean())}
+    said = predictor.decide(predictor.probabilities(fitted.logits(vectors), material.kind), material.kind)
+    truth = label_text.matrix(test["label"].to_numpy(), material.labels, material.kind)
+    by_label = {f"label={name}": said[truth[:, place], place] for place, name in enumerate(material.labels)}
+    recalls = {"macro": float(np.mean([hits.mean() for hits in by_label.values() if len(hits)]))}
     for reason in sorted(reasons):
         name, _, value = reason.partition("=")
-        column = "label" if name == "label" else GROUP_PREFIX + name
-        chosen = hits[test[column].astype(str) == value]
+        if name == "label":
+            chosen = by_label[reason]
+        else:
+            of_group = (test[GROUP_PREFIX + name].astype(str) == value).to_numpy()
+            chosen = said[of_group][truth[of_group]]
         if len(chosen):
             recalls[reason] = float(chosen.mean())
     return recalls

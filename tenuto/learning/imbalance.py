@@ -6,13 +6,16 @@ whose copies fill up what is rare before any of this counts it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 
+from tenuto import labels
 from tenuto.errors import SettingsError
 from tenuto.learning import losses
 from tenuto.records import GROUP_PREFIX
@@ -20,6 +23,7 @@ from tenuto.settings import FinetuneSettings, ImbalanceSettings
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Targets = npt.NDArray[Any]
 
 _UNKNOWN = "(unknown)"
 
@@ -40,7 +44,8 @@ class Balance:
     @property
     def is_plain(self) -> bool:
         """True when every clip counts by its own cross-entropy and no more."""
-        return self.draws is None and self.groups is None and type(self.loss) is losses.CrossEntropy
+        is_plain_loss = type(self.loss) in (losses.CrossEntropy, losses.BinaryCrossEntropy)
+        return self.draws is None and self.groups is None and is_plain_loss
 
 
 PLAIN = Balance(losses.CrossEntropy())
@@ -48,30 +53,41 @@ PLAIN = Balance(losses.CrossEntropy())
 
 
 def balance(
-    rows: pd.DataFrame, classes: IntArray, count: int, settings: ImbalanceSettings, finetune: FinetuneSettings
+    rows: pd.DataFrame, targets: Targets, count: int, settings: ImbalanceSettings, finetune: FinetuneSettings
 ) -> Balance:
-    """The balance of the training rows, of class numbers `classes` in [0, count), after copies were added.
+    """The balance of the training rows, after copies were added.
 
-    Raises SettingsError for a group that the clips do not have.
+    `targets` are class numbers (clips,) in [0, count), or with several labels a clip 0 and 1 (clips, count). Raises
+    SettingsError for a group that the clips do not have.
     """
-    counts = torch.from_numpy(np.bincount(classes, minlength=count))
+    if targets.ndim == 2:
+        rows = _by_rarest_label(rows)
+        loss = _binary_loss(torch.from_numpy(targets), settings, finetune.label_smoothing)
+    else:
+        counts = torch.from_numpy(np.bincount(targets, minlength=count))
+        loss = _loss(counts, settings, finetune.label_smoothing)
     groups, names = _groups(rows, settings.group_dro)
-    return Balance(_loss(counts, settings, finetune.label_smoothing), _draws(rows, settings.sample_by), groups, names)
+    return Balance(loss, _draws(rows, settings.sample_by), groups, names)
 
 
-def weights(rows: pd.DataFrame, classes: IntArray, count: int, settings: ImbalanceSettings) -> FloatArray | None:
+def weights(rows: pd.DataFrame, targets: Targets, count: int, settings: ImbalanceSettings) -> FloatArray | None:
     """How much each training row counts against the mean: how often it is drawn times its class's weight in the loss.
 
     (clips,), all 1 when neither `sample_by` nor `class_weights` is set; None with `group_dro`, which changes them at
     every step. Fine-tuning draws among clips of about equal length, so it comes as near as the lengths let it; what
-    a loss makes of a clip's own score (focal, margins) is no weight. Raises SettingsError as `balance` does.
+    a loss makes of a clip's own score (focal, margins) is no weight. With several labels a clip its class's weight is
+    the mean over the labels. `targets` are those of `balance`, and so is what is raised.
     """
     if settings.group_dro is not None:
         return None
-    draws = _draws(rows, settings.sample_by)
-    by_class = losses.class_weights(torch.from_numpy(np.bincount(classes, minlength=count)), settings.class_weights)
+    draws = _draws(_by_rarest_label(rows) if targets.ndim == 2 else rows, settings.sample_by)
     found = np.ones(len(rows)) if draws is None else draws
-    return found if by_class is None else found * by_class.double().numpy()[classes]
+    if targets.ndim == 2:
+        positives = torch.from_numpy(targets.sum(axis=0))
+        by_label = losses.positive_weights(positives, len(rows), settings.class_weights)
+        return found if by_label is None else found * (1 + targets * (by_label.double().numpy() - 1)).mean(axis=1)
+    by_class = losses.class_weights(torch.from_numpy(np.bincount(targets, minlength=count)), settings.class_weights)
+    return found if by_class is None else found * by_class.double().numpy()[targets]
 
 
 def _loss(counts: torch.Tensor, settings: ImbalanceSettings, smoothing: float) -> losses.Loss:
@@ -83,6 +99,25 @@ def _loss(counts: torch.Tensor, settings: ImbalanceSettings, smoothing: float) -
     if settings.loss == "logit-adjustment":
         return losses.LogitAdjustment(counts, weights, tau=settings.logit_tau, label_smoothing=smoothing)
     return losses.CrossEntropy(weights, label_smoothing=smoothing)
+
+
+def _binary_loss(targets: torch.Tensor, settings: ImbalanceSettings, smoothing: float) -> losses.Loss:
+    weights = losses.positive_weights(targets.sum(dim=0), len(targets), settings.class_weights)
+    if settings.loss == "focal":
+        return losses.BinaryFocal(weights, gamma=settings.focal_gamma)
+    if settings.loss == "asymmetric":
+        return losses.Asymmetric(weights)
+    return losses.BinaryCrossEntropy(weights, label_smoothing=smoothing)
+
+
+def _by_rarest_label(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the rarest of its labels as the one of each clip; '' where it has none."""
+    counts = Counter(part for label in rows["label"] for part in labels.parts(label))
+
+    def rarest(label: str) -> str:
+        return min(labels.parts(label), key=lambda part: (counts[part], part), default="")
+
+    return rows.assign(label=rows["label"].map(rarest))
 
 
 def _draws(rows: pd.DataFrame, sample_by: tuple[str, ...]) -> FloatArray | None:

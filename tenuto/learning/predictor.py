@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tenuto.errors import BackboneError
+from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning.backbones import quiet, speech_embedding
 from tenuto.learning.preprocessing import Preprocessing, Wave
 
@@ -28,6 +29,7 @@ class Predictor:
         self.preprocessing = preprocessing
         id2label = model.config.id2label
         self.labels: tuple[str, ...] = tuple(id2label[index] for index in range(len(id2label)))
+        self.kind: LabelType = kind_of(model.config)
 
     @classmethod
     def load(cls, path: Path) -> Predictor:
@@ -48,12 +50,19 @@ class Predictor:
         return self.preprocessing.sample_rate_hz
 
     def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
-        """Probabilities (clips, classes) in the order of `labels`, rows summing to 1.
+        """Probabilities (clips, classes) in the order of `labels`; for `kind` "one" rows sum to 1.
 
         `waves` are (n,) float32, mono, in [-1, 1], at `sample_rate_hz`, as `tenuto.sound.audio` gives them; any
         lengths.
         """
-        return softmax(logits(self._model, self.preprocessing, waves, batch_size))
+        return probabilities(logits(self._model, self.preprocessing, waves, batch_size), self.kind)
+
+    def decide(self, found: Array) -> npt.NDArray[np.bool_]:
+        """(clips, classes): which labels the model gives clips of these probabilities, of the same shape.
+
+        For `kind` "one" one True a row; for "many" as many as there are, or none.
+        """
+        return decide(found, self.kind)
 
 
 def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:
@@ -64,6 +73,28 @@ def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batc
             scores = model(features.to(model.device)).logits.double().cpu().numpy()
             rows.update(zip(positions, scores, strict=True))
     return _stacked(rows, model.config.num_labels)
+
+
+def kind_of(config: Any) -> LabelType:
+    """How many labels a clip gets from a model with this transformers config."""
+    return "many" if config.problem_type == MULTI_LABEL else "one"
+
+
+def probabilities(scores: Array, kind: LabelType) -> Array:
+    """(clips, classes) of logits: of all classes against one another, or of each class by itself."""
+    return softmax(scores) if kind == "one" else sigmoid(scores)
+
+
+def decide(found: Array, kind: LabelType) -> npt.NDArray[np.bool_]:
+    """(clips, classes) of probabilities: the likeliest label, or those of at least 0.5."""
+    if kind == "many":
+        return np.asarray(found >= 0.5)
+    return np.asarray(found.argmax(axis=1)[:, None] == np.arange(found.shape[1]))
+
+
+def sigmoid(scores: Array) -> Array:
+    """Probabilities (clips, classes) of logits of classes that do not exclude one another."""
+    return np.asarray(np.exp(-np.logaddexp(0, -scores)))
 
 
 def softmax(scores: Array) -> Array:

@@ -19,7 +19,7 @@ from torch import nn
 
 from tenuto.learning import backbones
 from tenuto.learning.imbalance import Balance
-from tenuto.learning.losses import GroupDRO
+from tenuto.learning.losses import BinaryCrossEntropy, GroupDRO
 
 Array = npt.NDArray[np.float64]
 
@@ -58,23 +58,27 @@ class LinearProbe:
 
 def fit(
     vectors: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.int64],
+    targets: npt.NDArray[Any],
     count: int,
     *,
     c: float,
     balance: Balance | None = None,
 ) -> LinearProbe:
-    """The probe for class numbers in [0, count), each of which must occur; `c` is the inverse of the L2 penalty.
+    """The probe for class numbers `targets` (clips,) in [0, count), each of which must occur.
 
-    With a `balance` the clips count as it says, and its loss takes the place of the cross-entropy.
+    `c` is the inverse of the L2 penalty. With `targets` (clips, count) of 0 and 1 there is one regression for each
+    label against the rest. With a `balance` the clips count as it says, and its loss takes the place of the
+    cross-entropy.
     """
     mean, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
     standardised = (vectors - mean) / scale
-    if balance is None or (balance.is_plain and balance.loss.weights is None):
-        weights, biases = _regression(standardised, classes, count, c)
+    if targets.ndim == 2:
+        weights, biases = _minimised(standardised, targets, count, c, balance or Balance(BinaryCrossEntropy()))
+    elif balance is None or (balance.is_plain and balance.loss.weights is None):
+        weights, biases = _regression(standardised, targets, count, c)
     else:
-        weights, biases = _minimised(standardised, classes, count, c, balance)
+        weights, biases = _minimised(standardised, targets, count, c, balance)
     weights = weights / scale
     return LinearProbe(weights, biases - weights @ mean)
 
@@ -90,17 +94,19 @@ def _regression(vectors: Array, classes: npt.NDArray[np.int64], count: int, c: f
 
 
 def _minimised(
-    vectors: Array, classes: npt.NDArray[np.int64], count: int, c: float, balance: Balance
+    vectors: Array, targets: npt.NDArray[Any], count: int, c: float, balance: Balance
 ) -> tuple[Array, Array]:
     """The minimum of the balance's loss plus the penalty, by L-BFGS; for groups, again and again as their shares move.
 
-    With two classes scikit-learn penalises the difference of the two weights, which is twice the penalty of both.
+    The penalty is scikit-learn's: with two classes that of the difference of the two weights, which is twice the one of
+    both; with several labels a clip that of each label's own regression, of whose losses ours is the mean.
     """
-    inputs, truth = torch.tensor(vectors), torch.tensor(classes)
+    inputs, truth = torch.tensor(vectors), torch.tensor(targets)
+    strength = 1 / count if targets.ndim == 2 else 2 if count == 2 else 1
     layer = nn.Linear(vectors.shape[1], count, dtype=torch.float64)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    draws = torch.ones(len(classes)) if balance.draws is None else torch.from_numpy(balance.draws)
+    draws = torch.ones(len(targets)) if balance.draws is None else torch.from_numpy(balance.draws)
     groups = None if balance.groups is None else torch.from_numpy(balance.groups)
     dro = GroupDRO(max(len(balance.group_names), 1), step=_DRO_STEP)
     balance.loss.begin(1.0)  # whatever a loss defers to the end of a training is in force
@@ -108,7 +114,7 @@ def _minimised(
     def objective() -> torch.Tensor:
         values = draws * balance.loss(layer(inputs), truth)
         mean = values.mean() if groups is None else dro(values, groups)
-        return mean + layer.weight.square().sum() * (2 if count == 2 else 1) / (2 * c * len(classes))
+        return mean + layer.weight.square().sum() * strength / (2 * c * len(targets))
 
     for _ in range(1 if groups is None else _DRO_ROUNDS):
         if groups is not None:

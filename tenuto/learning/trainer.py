@@ -24,11 +24,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from tenuto.labels import LabelType
 from tenuto.learning import backbones, embedding
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, spec_augment
 from tenuto.learning.imbalance import Balance
 from tenuto.learning.losses import GroupDRO, Loss
-from tenuto.learning.predictor import logits, softmax
+from tenuto.learning.predictor import decide, logits, probabilities
 from tenuto.settings import AugmentSettings, FinetuneSettings
 
 logger = logging.getLogger(__name__)
@@ -56,15 +57,22 @@ def validate(model: Any, material: Material, batch_size: int) -> Scores:
     waves = embedding.waves(material.validation, material.data, material.preprocessing)
     scores = logits(model, material.preprocessing, waves, batch_size)
     model.train(was_training)
-    return score(scores, material.classes(material.validation))
+    return score(scores, material.targets(material.validation), material.kind)
 
 
-def score(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int64]) -> Scores:
-    """Scores of logits (clips, classes) against the class numbers (clips,)."""
-    probabilities = softmax(scores)[np.arange(len(truth)), truth]
+def score(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any], kind: LabelType = "one") -> Scores:
+    """Scores of logits (clips, classes) against class numbers (clips,), or for "many" 0 and 1 (clips, classes).
+
+    With several labels a clip the log loss is the mean of each label's own.
+    """
+    found = probabilities(scores, kind)
+    if kind == "one":
+        said, of_truth = scores.argmax(axis=1), found[np.arange(len(truth)), truth]
+    else:
+        said, of_truth = decide(found, kind), np.where(truth > 0, found, 1 - found)
     return Scores(
-        macro_f1=float(f1_score(truth, scores.argmax(axis=1), average="macro", zero_division=0.0)),
-        log_loss=float(-np.log(np.maximum(probabilities, 1e-12)).mean()),
+        macro_f1=float(f1_score(truth, said, average="macro", zero_division=0.0)),
+        log_loss=float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
     )
 
 

@@ -56,7 +56,7 @@ def changes(drawn: Mapping[Any, Any]) -> str:
 def _copies(clips: pd.DataFrame, params: Params) -> pd.DataFrame:
     """The copies that filled up rare classes and groups; where nothing was rare, copies as each epoch draws them."""
     rng = np.random.default_rng(params.seed)
-    planned = augment.plan(clips, params.augment, rng)
+    planned = augment.plan(clips, params.augment, rng, params.data.labels)
     if len(planned):
         return planned
     some = clips[clips["split"] == "train"].head(10 * MOST_EXAMPLES).reset_index(drop=True)

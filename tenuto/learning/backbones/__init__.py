@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from tenuto.errors import BackboneError
+from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning.backbones import log_mel, speech_embedding
 
 EMBEDDED = "speech-embedding"
@@ -48,7 +49,7 @@ class Backbone:
         """False of the networks that are only ever trained from scratch."""
         return self.name not in SCRATCH
 
-    def pretrained(self, labels: Sequence[str], *, seed: int) -> Any:
+    def pretrained(self, labels: Sequence[str], *, seed: int, kind: LabelType = "one") -> Any:
         """A model with the pre-trained weights and a head for `labels` that is still random.
 
         Raises BackboneError when there are no such weights.
@@ -60,23 +61,24 @@ class Backbone:
             )
         with _seeded(seed), quiet():
             if self.is_embedded:
-                model = AutoModelForAudioClassification.from_config(self._config_for(labels))
+                model = AutoModelForAudioClassification.from_config(self._config_for(labels, kind))
                 speech_embedding.load_weights(model.encoder)
                 return model.eval()
-            return _load(self.source, self._config_for(labels), self.revision).eval()
+            return _load(self.source, self._config_for(labels, kind), self.revision).eval()
 
-    def from_scratch(self, labels: Sequence[str], *, seed: int) -> Any:
+    def from_scratch(self, labels: Sequence[str], *, seed: int, kind: LabelType = "one") -> Any:
         """The same architecture with random weights, with batch norm where pre-training had it folded in."""
-        config = self._config_for(labels)
+        config = self._config_for(labels, kind)
         if self.is_embedded:
             config.batch_norm = True
         with _seeded(seed), quiet():
             return AutoModelForAudioClassification.from_config(config).eval()
 
-    def _config_for(self, labels: Sequence[str]) -> Any:
+    def _config_for(self, labels: Sequence[str], kind: LabelType) -> Any:
         config = type(self.config).from_dict(self.config.to_dict())
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = MULTI_LABEL if kind == "many" else None
         return config
 
 

@@ -46,6 +46,11 @@ def class_weights(counts: Tensor, weighting: Weighting) -> Tensor | None:
         return None
     counts = counts.double()
     occurs = counts > 0
-    effective = counts if weighting == "inverse" else (1 - _BETA**counts) / (1 - _BETA)
+    effective = counts if weighting == "inverse" else effective_number(counts)
     weights = torch.where(occurs, 1 / effective.clamp(min=1), 0.0)
     return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+def effective_number(counts: Tensor) -> Tensor:
+    """How many clips that say something new `counts` clips are worth."""
+    return (1 - _BETA**counts) / (1 - _BETA)
