@@ -54,23 +54,27 @@ def params(**sections: Any) -> Params:
     return Params.model_validate({"name": "chirps", "threads": 1, "finetune": quick, **sections})
 
 
-def tiny_checkpoint(family: str, folder: Path) -> Path:
-    """A checkpoint folder of a transformers family with random weights."""
-    import torch
-    from transformers import AutoModelForAudioClassification
+def tiny_checkpoint(family: str, folder: Path, *, layers: int = 1) -> Path:
+    """A checkpoint folder of a transformers family with random weights.
 
-    config, extractor = _tiny(family)
+    "wav2vec2-stable" is a wav2vec2 with layer norms, which wants an attention mask, as the large ones do.
+    """
+    import torch
+    from transformers import AutoModelForAudioClassification, ClapAudioModel
+
+    config, extractor = _tiny(family, layers)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        AutoModelForAudioClassification.from_config(config).save_pretrained(folder)
+        model = ClapAudioModel(config) if family == "clap" else AutoModelForAudioClassification.from_config(config)
+        model.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return folder
 
 
-def _tiny(family: str) -> tuple[Any, Any]:
+def _tiny(family: str, layers: int) -> tuple[Any, Any]:
     import transformers as t
 
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small = {"hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 16}
     convolutional = small | {
         "conv_dim": (8, 8),
         "conv_kernel": (10, 8),
@@ -85,7 +89,18 @@ def _tiny(family: str) -> tuple[Any, Any]:
         return t.ASTConfig(max_length=96, num_mel_bins=32, patch_size=16, **small), extractor
     if family == "whisper":
         extractor = t.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
-        sizes = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+        sizes = {"d_model": 16, "encoder_layers": layers, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
         return t.WhisperConfig(num_mel_bins=16, max_source_positions=50, decoder_layers=1, **sizes), extractor
+    if family == "clap":
+        extractor = t.ClapFeatureExtractor(
+            feature_size=8, sampling_rate=RATE_HZ, hop_length=160, max_length_s=1, frequency_max=8000
+        )
+        stages = {"depths": [1] * layers, "num_attention_heads": [2] * layers, "num_hidden_layers": layers}
+        sizes = {"spec_size": 32, "num_mel_bins": 8, "patch_embeds_hidden_size": 8, "window_size": 2}
+        return t.ClapAudioConfig(hidden_size=8 * 2 ** (layers - 1), enable_fusion=True, **stages, **sizes), extractor
+    if family == "wav2vec2-stable":
+        norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+        extractor = t.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+        return t.Wav2Vec2Config(**convolutional, **norms), extractor
     configs = {"wav2vec2": t.Wav2Vec2Config, "hubert": t.HubertConfig, "wavlm": t.WavLMConfig}
     return configs[family](**convolutional), t.Wav2Vec2FeatureExtractor(do_normalize=True)

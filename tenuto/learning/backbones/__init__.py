@@ -21,8 +21,9 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning.backbones import log_mel, speech_embedding
+from tenuto.learning.backbones.families.base import first_line, pretrained
 
-EMBEDDED = "speech-embedding"
+EMBEDDED = speech_embedding.NAME
 SCRATCH = (log_mel.CNN, log_mel.CRNN)
 """Networks without pre-trained weights, for baselines."""
 
@@ -183,21 +184,12 @@ def _read(source: str, revision: str | None) -> tuple[Any, Any]:
         except (OSError, ValueError, KeyError) as error:
             raise BackboneError(
                 f"backbone {source!r} cannot be loaded: wanted {EMBEDDED!r}, a folder with a transformers audio "
-                f"checkpoint (config.json, preprocessor_config.json, weights) or a hub id. {_first_line(error)}"
+                f"checkpoint (config.json, preprocessor_config.json, weights) or a hub id. {first_line(error)}"
             ) from error
 
 
 def _load(source: str, config: Any, revision: str) -> Any:
-    try:
-        model, info = AutoModelForAudioClassification.from_pretrained(
-            source,
-            config=config,
-            revision=None if Path(source).is_dir() else revision,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BackboneError(f"backbone {source!r} is no audio classifier that loads: {_first_line(error)}") from error
+    model, info = pretrained(AutoModelForAudioClassification, source, config, revision)
     if any(key.startswith("projector.") for key in info["missing_keys"]):
         _open_projector(model)
     return model
@@ -240,7 +232,3 @@ def _licence(card: Path | None) -> str:
         if colon and key.strip() == "license":
             return value.strip() or "unknown"
     return "unknown"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

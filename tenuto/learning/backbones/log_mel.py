@@ -86,21 +86,26 @@ class LogMelForAudioClassification(PreTrainedModel):
         self.post_init()
 
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
-        mels = self.log_mel(input_values)
+        logits = self.classifier(self.dropout(self.pool_frames(self.frames(input_values))))
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def frames(self, waves: Tensor) -> Tensor:
+        """(clips, steps, dims) of waves (clips, samples) at 16 kHz, masked in training if so configured."""
+        mels = self.log_mel(waves)
         if self.training and self.config.apply_spec_augment:
             mels = masked(mels, self.config.mask_time_frames, self.config.mask_mel_bands)
         hidden = mels[:, None]  # (clips, 1, frames, mels)
         for block in self.blocks:
             hidden = functional.avg_pool2d(block(hidden), self.pool)
         steps = hidden.mean(dim=3).transpose(1, 2)  # (clips, steps, channels)
-        logits = self.classifier(self.dropout(self._over_time(steps)))
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return steps if self.recurrent is None else self.recurrent(steps)[0]
 
-    def _over_time(self, steps: Tensor) -> Tensor:
+    def pool_frames(self, steps: Tensor) -> Tensor:
+        """(clips, dims): mean and maximum over time, or after a GRU the mean alone."""
         if self.recurrent is None:
             return torch.cat([steps.mean(dim=1), steps.amax(dim=1)], dim=1)
-        return self.recurrent(steps)[0].mean(dim=1)
+        return steps.mean(dim=1)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, LogMelSpectrogram):

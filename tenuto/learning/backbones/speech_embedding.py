@@ -31,6 +31,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tenuto.errors import BackboneError
 from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, MelLevels, WaveformStack, masked
 
+NAME = "speech-embedding"
 LICENCE = "Apache-2.0"
 
 _FFT, _MELS = 512, 32
@@ -49,6 +50,8 @@ _LAYERS = (
     (96, 3, 1),
 )  # fmt: skip
 _POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}
+CHANNELS = tuple(channels for channels, _, _ in _LAYERS)
+"""What each of the 20 layers gives."""
 
 
 class SpeechEmbeddingConfig(PreTrainedConfig):
@@ -87,11 +90,14 @@ class LogMel(MelLevels):
 class SpeechEmbeddingEncoder(nn.Module):
     """Log-mel frames (clips, frames, 32) to embeddings (clips, steps, 96), a step each 80 ms of 775 ms.
 
-    Time is never padded, so an embedding is the same wherever in a clip its 76 frames lie.
+    Time is never padded, so an embedding is the same wherever in a clip its 76 frames lie. With layers cut off, what
+    the last one gives is averaged over the mel bands that are left, and a step is shorter.
     """
 
     def __init__(self, config: SpeechEmbeddingConfig) -> None:
         super().__init__()
+        self.config = config
+        self.log_mel = LogMel()
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         before = 1
@@ -104,7 +110,7 @@ class SpeechEmbeddingEncoder(nn.Module):
 
     def forward(self, mels: Tensor) -> Tensor:
         hidden = mels[:, None].contiguous(memory_format=torch.channels_last)  # (clips, 1, frames, mels)
-        last = len(self.convolutions) - 1
+        last = len(_LAYERS) - 1
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             hidden = norm(convolution(hidden))
             if index in _POOLS:
@@ -112,7 +118,16 @@ class SpeechEmbeddingEncoder(nn.Module):
                 hidden = functional.max_pool2d(hidden, _POOLS[index])
             if index < last:
                 hidden = functional.leaky_relu(hidden.clamp_min(-2.0), 0.2, inplace=True)  # max(leaky_relu(x), -0.4)
-        return hidden[:, :, :, 0].transpose(1, 2)  # (clips, steps, 96)
+        over_bands = hidden[:, :, :, 0] if hidden.shape[3] == 1 else hidden.mean(dim=3)
+        return over_bands.transpose(1, 2)  # (clips, steps, 96)
+
+    def frames(self, waves: Tensor) -> Tensor:
+        """Embeddings (clips, steps, 96) of waves (clips, samples) at 16 kHz, masked in training if so configured."""
+        mels = self.log_mel(waves)
+        if self.training and self.config.apply_spec_augment:
+            mels = masked(mels, self.config.mask_time_frames, self.config.mask_mel_bands)
+        embeddings: Tensor = self(mels)
+        return embeddings
 
 
 class SpeechEmbeddingForAudioClassification(PreTrainedModel):
@@ -124,7 +139,6 @@ class SpeechEmbeddingForAudioClassification(PreTrainedModel):
 
     def __init__(self, config: SpeechEmbeddingConfig) -> None:
         super().__init__(config)
-        self.log_mel = LogMel()
         self.encoder = SpeechEmbeddingEncoder(config)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.hidden_size, len(config.id2label or {}))
@@ -133,11 +147,7 @@ class SpeechEmbeddingForAudioClassification(PreTrainedModel):
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, input_values: Tensor, labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
-        mels = self.log_mel(input_values)
-        if self.training and self.config.apply_spec_augment:
-            mels = masked(mels, self.config.mask_time_frames, self.config.mask_mel_bands)
-        embeddings = self.encoder(mels)
-        logits = self.classifier(self.dropout(embeddings.mean(dim=1)))
+        logits = self.classifier(self.dropout(self.encoder.frames(input_values).mean(dim=1)))
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

@@ -35,7 +35,7 @@ def test_agrees_with_the_onnx_original_on_real_speech(model, fsdd: Path) -> None
         wave = np.pad(audio.load_waveform(fsdd / name, 16_000), (4000, 12_000))
         frames, embeddings = reference(wave)
         with torch.inference_mode():
-            ours = model.log_mel(torch.from_numpy(wave)[None])
+            ours = model.encoder.log_mel(torch.from_numpy(wave)[None])
             steps = model.encoder(ours)[0].numpy()
         np.testing.assert_allclose(ours[0].numpy(), frames, atol=1e-3)
         np.testing.assert_allclose(steps, embeddings, atol=1e-3)
@@ -44,7 +44,7 @@ def test_agrees_with_the_onnx_original_on_real_speech(model, fsdd: Path) -> None
 def test_agrees_with_the_onnx_original_on_noise(model) -> None:
     wave = (0.1 * np.random.default_rng(0).standard_normal(32_000)).astype(np.float32)
     with torch.inference_mode():
-        steps = model.encoder(model.log_mel(torch.from_numpy(wave)[None]))[0].numpy()
+        steps = model.encoder(model.encoder.log_mel(torch.from_numpy(wave)[None]))[0].numpy()
     np.testing.assert_allclose(steps, reference(wave)[1], atol=1e-3)
 
 
@@ -59,8 +59,8 @@ def test_saving_and_loading_keeps_every_bit(model, tmp_path: Path) -> None:
     assert again.config.id2label == {0: "no", 1: "yes"}
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert torch.equal(model.log_mel.basis, again.log_mel.basis)
-    assert torch.equal(model.log_mel.mel, again.log_mel.mel)
+    assert torch.equal(model.encoder.log_mel.basis, again.encoder.log_mel.basis)
+    assert torch.equal(model.encoder.log_mel.mel, again.encoder.log_mel.mel)
 
 
 def test_silence_and_loud_clips_give_finite_logits(model) -> None:
