@@ -72,10 +72,11 @@ class Job:
     def training_inputs(self, version: DatasetVersion) -> list[str]:
         """Hashes of all that decides the weights: data and division, settings, code, a backbone that is a folder."""
         backbone = self.workspace.root / self.params.backbone
+        no_part = {"tracking_uri", "name", "data", "evaluate", "card", "tune"}
         return [
             version.md5,
             digest(self.holdout),
-            digest(self.params.model_dump(mode="json", exclude={"tracking_uri", "name", "data", "evaluate", "card"})),
+            digest(self.params.model_dump(mode="json", exclude=no_part)),
             lineage.source_sha256(),
             checkpoint.sha256(backbone) if backbone.is_dir() else "",
         ]
@@ -128,7 +129,11 @@ def stops(report: ValidationReport, version: DatasetVersion, params: Params) -> 
 
 def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
     """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
-    judged_by = [digest(job.params), digest(job.policy), digest(job.expectations)]
+    judged_by = [
+        digest(job.params.model_dump(mode="json", exclude={"tune"})),
+        digest(job.policy),
+        digest(job.expectations),
+    ]
     return lineage.Lineage(
         dataset=version,
         code=lineage.code_version(job.workspace.root),

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from tenuto.errors import SettingsError
+from tenuto.search_space import TuneSettings, check
 from tenuto.typed_yaml import Section, mismatch, read_yaml, validated
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -291,6 +292,7 @@ class Params(Section):
     calibrate: CalibrateSettings = CalibrateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     card: CardSettings = CardSettings()
+    tune: TuneSettings = TuneSettings()
     tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
 
     @model_validator(mode="after")
@@ -346,7 +348,9 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         key = _apply(values, override)
         origins.pop(key, None)
         origins[key] = f"--set {override}"
-    return validated(Params, values, path.name, origins)
+    params = validated(Params, values, path.name, origins)
+    check(params, next((origins[key] for key in reversed(origins) if key.startswith("tune.")), path.name))
+    return params
 
 
 def _apply(values: dict[str, Any], override: str) -> str:

@@ -62,9 +62,9 @@ class Section(BaseModel):
             return []
         if value is None and (get_origin(annotation) is dict or _is_section(annotation)):
             return {}
-        kinds = _kinds(annotation)
+        wanted = kinds(annotation)
         items = value if isinstance(value, list | tuple) else [value]
-        if kinds & {int, float} and bool not in kinds and any(isinstance(item, bool) for item in items):
+        if wanted & {int, float} and bool not in wanted and any(isinstance(item, bool) for item in items):
             raise PydanticCustomError("boolean", "wanted a number, not true or false")
         return value
 
@@ -73,10 +73,10 @@ def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def kinds(annotation: Any) -> set[Any]:
     """The types that an annotation is made of: {float, None} of `float | None`."""
     parts = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
-    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation}
+    return {kind for part in parts for kind in kinds(part)} if parts else {annotation}
 
 
 def mismatch(problem: str, *keys: str) -> PydanticCustomError:
@@ -101,7 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        found = "a list" if isinstance(values, list) else _shown(values)
+        found = "a list" if isinstance(values, list) else shown(values)
         raise SettingsError(f"{path.name} holds {found}, wanted `key: value` lines.")
     return values
 
@@ -177,7 +177,7 @@ def _explain(model: type[BaseModel], values: dict[str, Any], keys: tuple[str, ..
     if problem["type"] == _TOGETHER:
         section, kind = problem["input"], _section_at(model, location)
         named = [
-            f"{name} = {_shown(_value_at(section, kind, field.split('.')))}"
+            f"{name} = {shown(_value_at(section, kind, field.split('.')))}"
             for name, field in zip(keys, problem["ctx"]["keys"], strict=True)
         ]
         return f"{' and '.join(named)} {problem['msg']}."
@@ -189,8 +189,8 @@ def _explain(model: type[BaseModel], values: dict[str, Any], keys: tuple[str, ..
             break
         value = value[part]
     wanted = " or ".join(dict.fromkeys(_wanted(model, problem) for problem in problems))
-    item = f"{_shown(problem['input'])} in it: " if isinstance(value, list) and isinstance(location[-1], int) else ""
-    return f"{key} = {_shown(value)} cannot be used: {item}{wanted}."
+    item = f"{shown(problem['input'])} in it: " if isinstance(value, list) and isinstance(location[-1], int) else ""
+    return f"{key} = {shown(value)} cannot be used: {item}{wanted}."
 
 
 def _wanted(model: type[BaseModel], problem: Any) -> str:
@@ -200,10 +200,10 @@ def _wanted(model: type[BaseModel], problem: Any) -> str:
     if kind in ("tuple_type", "list_type"):
         section, last = _section_at(model, problem["loc"][:-1]), str(problem["loc"][-1])
         field = section.model_fields.get(last) if section else None
-        kinds = _kinds(field.annotation) if field else set()
-        if kinds & {int, float}:
+        taken = kinds(field.annotation) if field else set()
+        if taken & {int, float}:
             return "wanted a list such as [20, 10]"
-        return "wanted a list such as [one, two]" if str in kinds else "wanted a list, each item beginning with `- `"
+        return "wanted a list such as [one, two]" if str in taken else "wanted a list, each item beginning with `- `"
     if kind == "string_type":
         quotes = isinstance(problem["input"], int | float | date)
         return "wanted text; write it in quotes" if quotes else "wanted text"
@@ -213,7 +213,7 @@ def _wanted(model: type[BaseModel], problem: Any) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as YAML has it, shortened when it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -13,12 +13,12 @@ _BOUNDS = ("macro_f1_low", "macro_f1_high")
 
 
 def parameters(params: Params) -> Iterator[tuple[str, str]]:
-    """Every setting as `('finetune.epochs', '4')`.
+    """Every setting of a run as `('finetune.epochs', '4')`.
 
     Of the test set that is held out by name only the number of names: MLflow's parameters cannot be rewritten when
     somebody withdraws consent. The names are in the artifact `inputs/params.yaml`.
     """
-    values = params.model_dump(mode="json")
+    values = params.model_dump(mode="json", exclude={"tune"})
     hold_out = values["split"]["hold_out"]
     values["split"]["hold_out"] = {group: _counted(len(names)) for group, names in hold_out.items()}
     return ((name, str(value)) for name, value in _flat(values))
