@@ -21,7 +21,7 @@ from tenuto import labels
 from tenuto.labels import LabelType
 from tenuto.learning import augment, embedding
 from tenuto.learning.imbalance import Balance
-from tenuto.learning.preprocessing import Preprocessing
+from tenuto.learning.preprocessing import Features, Preprocessing
 from tenuto.settings import AugmentSettings
 
 _MASKED_SHARE = 0.12
@@ -44,7 +44,7 @@ class Material:
         return labels.targets(rows["label"].to_numpy(), self.labels, self.kind)
 
 
-class TrainingBatches(Dataset[dict[str, Tensor]]):
+class TrainingBatches(Dataset[dict[str, Any]]):
     """The batches of one epoch: clips of about equal length, in a new order and newly augmented in each epoch.
 
     Which batches an epoch has depends on the seed and its number alone, so a resumed training sees the same ones.
@@ -93,7 +93,7 @@ class TrainingBatches(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         places = self._batches[index]
         members = self._members[places]
         preprocessing = self._material.preprocessing
@@ -111,6 +111,19 @@ def spec_augment(features: Tensor) -> Tensor:
     masks = [_stripe(clips, size) for size in sizes]
     masked = masks[0][:, :, None] | masks[1][:, None, :]
     return torch.where(masked.to(features.device), features.mean(dim=(1, 2), keepdim=True), features)
+
+
+def masked(features: Features) -> Features:
+    """The features with SpecAugment on the recording, when that is a spectrogram; other models mask inside."""
+    name, recording = next(iter(features.items()))
+    return features | {name: spec_augment(recording)} if recording.dim() == 3 else features
+
+
+def mixed(features: Features, share: float, partner: Tensor) -> Features:
+    """The recording with that of its partner, for the rest of `share`; heard is what either of the two lets hear."""
+    name, recording = next(iter(features.items()))
+    both = {name: share * recording + (1 - share) * recording[partner]}
+    return both | {key: torch.maximum(mask, mask[partner]) for key, mask in features.items() if key != name}
 
 
 def draw_mixup(clips: int, alpha: float) -> tuple[float, Tensor]:

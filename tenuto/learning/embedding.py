@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from tenuto.learning import augment, backbones
-from tenuto.learning.preprocessing import Preprocessing, Wave
+from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
 from tenuto.store import ClipStore
 
 Progress = Callable[[int, int], None]
@@ -88,12 +89,13 @@ def _computed(rows: pd.DataFrame, data: Path, encoder: Encoder) -> Iterator[tupl
         yield start + len(part), pd.DataFrame({"embedding": pd.Series(vectors, dtype=object)})
 
 
-def _pooled(model: Any, features: Any) -> npt.NDArray[np.float32]:
-    """(clips, dimensions) of features (clips, ...), the same to the last bit in whatever company a clip comes."""
+def _pooled(model: Any, features: Features) -> npt.NDArray[np.float32]:
+    """(clips, dimensions) of features, the same to the last bit in whatever company a clip comes."""
     # a batch of one runs on other kernels, which round differently; which clips come alone depends on what is stored
-    pair = features.repeat(2, *(1 for _ in features.shape[1:])) if len(features) == 1 else features
-    found: npt.NDArray[np.float32] = backbones.pooled(model, pair.to(model.device)).cpu().numpy()
-    return found[: len(features)]
+    clips = len(next(iter(features.values())))
+    pair = {name: torch.cat([tensor, tensor]) for name, tensor in features.items()} if clips == 1 else features
+    found: npt.NDArray[np.float32] = backbones.pooled(model, moved(pair, model.device)).cpu().numpy()
+    return found[:clips]
 
 
 def _vectors(table: pd.DataFrame) -> dict[str, npt.NDArray[np.float32]]:

@@ -16,7 +16,7 @@ import torch
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning.backbones import quiet, speech_embedding
-from tenuto.learning.preprocessing import Preprocessing, Wave
+from tenuto.learning.preprocessing import Preprocessing, Wave, moved
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batc
     rows: dict[int, npt.NDArray[np.float64]] = {}
     with torch.inference_mode():
         for positions, features in preprocessing.batches(waves, batch_size):
-            scores = model(features.to(model.device)).logits.double().cpu().numpy()
+            scores = model(**moved(features, model.device)).logits.double().cpu().numpy()
             rows.update(zip(positions, scores, strict=True))
     return _stacked(rows, model.config.num_labels)
 

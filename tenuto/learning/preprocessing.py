@@ -1,8 +1,12 @@
 """The one way from a recording to what a model takes in, saved with every checkpoint.
 
 Training, evaluation, export and serving all hold the same `Preprocessing`. A clip's input depends on that clip alone:
-it is padded with silence to the next of a few lengths, and only clips of equal length share a batch. So no attention
-mask is needed, and no probability can depend on which clips happened to be scored together.
+it is padded with silence to the next of a few lengths, and only clips of equal length share a batch. So no probability
+can depend on which clips happened to be scored together.
+
+An attention mask hides that silence from the models that were trained with one (wav2vec 2.0 and its kin with layer
+norms). Those with a group norm over time were trained without: their first layer hears the silence in any case, so a
+mask further up would show them what they have never seen.
 """
 
 from __future__ import annotations
@@ -23,9 +27,12 @@ from tenuto.errors import BackboneError
 from tenuto.sound import audio
 
 Wave = npt.NDArray[np.float32]
+Features = dict[str, Any]
+"""What a model is called with: tensors (clips, ...) by name, the recording itself as the first of them."""
 
 FILE_NAME = "tenuto_preprocessing.json"
-_VERSION = 1
+MASK = "attention_mask"
+_VERSIONS = (1, 2)
 _LENGTHS_PER_OCTAVE = 4
 _DEFAULT_MIN_SECONDS = 0.5
 
@@ -36,13 +43,15 @@ class Preprocessing:
 
     Clips longer than `max_seconds` are cut around their centre; shorter ones get silence on both sides up to
     `min_seconds`, or up to the next of four lengths per octave above it. A feature extractor with a window of its own
-    (AST, Whisper) pads by itself: then `pads_itself`, and any clips can share a batch.
+    (AST, Whisper) pads by itself: then `pads_itself`, and any clips can share a batch. With `masks` the silence above
+    `min_seconds` comes after the clip, and a mask tells the model so.
     """
 
     feature_extractor: Any
     min_seconds: float
     max_seconds: float
     pads_itself: bool
+    masks: bool = False
 
     @classmethod
     def of(cls, feature_extractor: Any, config: Any, max_clip_seconds: float) -> Preprocessing:
@@ -54,6 +63,7 @@ class Preprocessing:
             min_seconds=min(min_seconds, window_seconds or min_seconds),
             max_seconds=max(min_seconds, min(max_clip_seconds, window_seconds or max_clip_seconds)),
             pads_itself=window_seconds is not None,
+            masks=_wants_mask(feature_extractor, config),
         )
 
     @classmethod
@@ -66,7 +76,7 @@ class Preprocessing:
             feature_extractor = AutoFeatureExtractor.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise BackboneError(f"{folder} holds no whole Tenuto checkpoint: {error}") from error
-        if choices.pop("version") != _VERSION:
+        if choices.pop("version") not in _VERSIONS:
             raise BackboneError(f"{folder} was prepared by another version of Tenuto; train it again.")
         return cls(feature_extractor, **choices)
 
@@ -78,6 +88,11 @@ class Preprocessing:
     @property
     def sample_rate_hz(self) -> int:
         return int(self.feature_extractor.sampling_rate)
+
+    @property
+    def main_input(self) -> str:
+        """The name of the tensor that holds the recording."""
+        return str(self.feature_extractor.model_input_names[0])
 
     @cached_property
     def sha256(self) -> str:
@@ -105,17 +120,27 @@ class Preprocessing:
             return wave[excess // 2 : excess // 2 + length]
         return np.pad(wave, (-excess // 2, -excess - (-excess // 2)))
 
-    def features(self, waves: Sequence[Wave]) -> Any:
-        """The model's input tensor (clips, ...) for waves that share a batch (see `batches`)."""
+    def features(self, waves: Sequence[Wave]) -> Features:
+        """The model's input for waves that share a batch (see `batches`)."""
         lengths = [self.length(len(wave)) for wave in waves]
+        if self.masks:
+            return self._masked(waves, max(lengths))
         if not self.pads_itself:
             lengths = [max(lengths)] * len(waves)
-        fitted = [self.fit(wave, length) for wave, length in zip(waves, lengths, strict=True)]
-        batch = self.feature_extractor(fitted, sampling_rate=self.sample_rate_hz, return_tensors="pt")
-        return batch[self.feature_extractor.model_input_names[0]]
+        return self._extracted([self.fit(wave, length) for wave, length in zip(waves, lengths, strict=True)])
 
-    def batches(self, waves: Iterable[Wave], batch_size: int) -> Iterator[tuple[list[int], Any]]:
-        """Positions in `waves` and their input tensor, batch by batch; keeps few waves in memory at a time."""
+    def _masked(self, waves: Sequence[Wave], length: int) -> Features:
+        """Input of `length` samples and what of it is clip: what is masked has to come last."""
+        shortest = math.ceil(self.min_seconds * self.sample_rate_hz)
+        heard = [self.fit(wave, min(max(len(wave), shortest), length)) for wave in waves]
+        return self._extracted(heard, MASK, padding="max_length", max_length=length, return_attention_mask=True)
+
+    def _extracted(self, waves: Sequence[Wave], *more: str, **options: Any) -> Features:
+        batch = self.feature_extractor(list(waves), sampling_rate=self.sample_rate_hz, return_tensors="pt", **options)
+        return {name: batch[name] for name in (self.main_input, *more)}
+
+    def batches(self, waves: Iterable[Wave], batch_size: int) -> Iterator[tuple[list[int], Features]]:
+        """Positions in `waves` and their input, batch by batch; keeps few waves in memory at a time."""
         waiting: dict[int, list[tuple[int, Wave]]] = {}
         for position, wave in enumerate(waves):
             key = 0 if self.pads_itself else self.length(len(wave))
@@ -126,16 +151,24 @@ class Preprocessing:
         for bucket in waiting.values():
             yield self._batch(bucket)
 
-    def _batch(self, bucket: list[tuple[int, Wave]]) -> tuple[list[int], Any]:
+    def _batch(self, bucket: list[tuple[int, Wave]]) -> tuple[list[int], Features]:
         return [position for position, _ in bucket], self.features([wave for _, wave in bucket])
 
     def _choices(self) -> dict[str, Any]:
+        """As the oldest version of Tenuto that can read them wrote them."""
+        later = {"masks": True} if self.masks else {}
         return {
-            "version": _VERSION,
+            "version": 2 if later else 1,
             "min_seconds": self.min_seconds,
             "max_seconds": self.max_seconds,
             "pads_itself": self.pads_itself,
+            **later,
         }
+
+
+def moved(features: Features, device: Any) -> Features:
+    """The features on a device."""
+    return {name: tensor.to(device) for name, tensor in features.items()}
 
 
 def _window_seconds(feature_extractor: Any) -> float | None:
@@ -145,3 +178,8 @@ def _window_seconds(feature_extractor: Any) -> float | None:
     if hasattr(feature_extractor, "num_mel_bins") and hasattr(feature_extractor, "max_length"):  # AST: 10 ms frames
         return float(feature_extractor.max_length) / 100
     return None
+
+
+def _wants_mask(feature_extractor: Any, config: Any) -> bool:
+    is_layer_norm = getattr(config, "feat_extract_norm", None) == "layer"
+    return is_layer_norm and bool(getattr(feature_extractor, "return_attention_mask", False))

@@ -26,7 +26,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tenuto.labels import LabelType
 from tenuto.learning import backbones, embedding
-from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, spec_augment
+from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
 from tenuto.learning.imbalance import Balance
 from tenuto.learning.losses import GroupDRO, Loss
 from tenuto.learning.predictor import decide, logits, probabilities
@@ -156,14 +156,14 @@ class _AudioTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
         features, labels = inputs["features"], inputs["labels"]
-        if self._augmentation.spec_augment and features.dim() == 3:  # others mask inside the model
-            features = spec_augment(features)
+        if self._augmentation.spec_augment:
+            features = masked(features)
         if self._augmentation.mixup_alpha == 0:
-            return self._mean(self._loss(model(features).logits, labels), inputs["groups"])
+            return self._mean(self._loss(model(**features).logits, labels), inputs["groups"])
         share, partner = draw_mixup(len(labels), self._augmentation.mixup_alpha)
-        logits = model(share * features + (1 - share) * features[partner]).logits
+        logits = model(**mixed(features, share, partner)).logits
         values = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[partner])
         return self._mean(values, inputs["groups"])
 

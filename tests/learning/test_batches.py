@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, spec_augment
+from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed, spec_augment
 from tenuto.settings import AugmentSettings
 from tests.material import balanced, material
 
@@ -14,7 +14,7 @@ def test_an_epoch_holds_every_clip_once_in_batches_of_one_length(material: Mater
     items = [batches[index] for index in range(len(batches))]
     assert sorted(int(label) for item in items for label in item["labels"]) == sorted(material.targets(material.train))
     lengths = {material.preprocessing.length(round(16_000 * s)) for s in material.train["duration_seconds"]}
-    assert {item["features"].shape[1] for item in items} == lengths
+    assert {item["features"]["input_values"].shape[1] for item in items} == lengths
     assert len(lengths) > 1
 
 
@@ -23,7 +23,7 @@ def test_an_epoch_is_known_by_seed_and_number_alone(material: Material) -> None:
         batches = TrainingBatches(material, AugmentSettings(), 4, seed)
         for epoch in epochs:
             batches.begin(epoch)
-        return torch.cat([batches[index]["features"].flatten() for index in range(len(batches))])
+        return torch.cat([batches[index]["features"]["input_values"].flatten() for index in range(len(batches))])
 
     straight = features(0, 0, 1, 2)
     assert torch.equal(features(0, 2), straight)
@@ -60,14 +60,32 @@ def test_what_a_batch_says_belongs_to_its_clips(material: Material) -> None:
 def test_masks_are_two_stripes_of_the_mean_per_clip() -> None:
     torch.manual_seed(0)
     features = torch.randn(16, 30, 40)
-    masked = spec_augment(features)
-    changed = masked != features
+    striped = spec_augment(features)
+    changed = striped != features
     assert 0 < changed.float().mean() < 0.24
     means = features.mean(dim=(1, 2), keepdim=True).expand_as(features)
-    assert torch.equal(masked[changed], means[changed])
+    assert torch.equal(striped[changed], means[changed])
     for clip in changed:
         rows, columns = clip.all(dim=1), clip.all(dim=0)
         assert torch.equal(clip, rows[:, None] | columns[None, :])
+
+
+def test_only_spectrograms_are_masked_before_the_model() -> None:
+    torch.manual_seed(0)
+    waves = {"input_values": torch.randn(4, 300), "attention_mask": torch.ones(4, 300, dtype=torch.long)}
+    assert masked(waves) is waves
+    spectrograms = {"input_features": torch.randn(4, 30, 40)}
+    assert not torch.equal(masked(spectrograms)["input_features"], spectrograms["input_features"])
+
+
+def test_of_two_mixed_clips_is_heard_what_either_lets_hear() -> None:
+    features = {
+        "input_values": torch.tensor([[1.0, 2.0, 0.0], [4.0, 0.0, 0.0]]),
+        "attention_mask": torch.tensor([[1, 1, 0], [1, 0, 0]]),
+    }
+    both = mixed(features, 0.75, torch.tensor([1, 0]))
+    assert both["input_values"].tolist() == [[1.75, 1.5, 0], [3.25, 0.5, 0]]
+    assert both["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 0]]
 
 
 def test_mixup_keeps_shares_in_range_and_every_partner() -> None:

@@ -35,7 +35,7 @@ def test_embeddings_are_what_the_head_sees_of_each_clip_alone(
     embedded = embedding.embed(clips, data, encoder, tmp_path)
     wave = encoder.preprocessing.read(data / clips["path"][5])
     with torch.inference_mode():
-        mels = encoder.model.encoder.log_mel(encoder.preprocessing.features([wave]))
+        mels = encoder.model.encoder.log_mel(encoder.preprocessing.features([wave])["input_values"])
         alone = encoder.model.encoder(mels).mean(dim=1)[0].numpy()
     np.testing.assert_allclose(embedded.vectors[5], alone, atol=1e-4)
 

@@ -12,7 +12,7 @@ from tenuto.learning.preprocessing import Preprocessing
 from tests.chirps import chirp, tiny_checkpoint
 
 LABELS = ("down", "flat", "up")
-FAMILIES = ("speech-embedding", "ast", "wav2vec2", "hubert", "wavlm", "whisper")
+FAMILIES = ("speech-embedding", "ast", "wav2vec2", "wav2vec2-stable", "hubert", "wavlm", "whisper")
 
 
 def saved(family: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,13 @@ def head(model: Any) -> nn.Linear:
     return linear[-1]
 
 
-def pooled(model: Any, features: Tensor) -> Tensor:
+def pooled(model: Any, features: Mapping[str, Tensor]) -> Tensor:
     """(clips, dimensions): what the head sees of `features`, without gradients."""
     seen: list[Tensor] = []
     hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         with torch.no_grad():
-            model(features)
+            model(**features)
     finally:
         hook.remove()
     return seen[0]

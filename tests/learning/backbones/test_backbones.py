@@ -22,11 +22,10 @@ def test_the_embedded_one_says_where_it_comes_from() -> None:
 def test_the_head_of_every_family_sees_what_pooled_gives(family: str, tmp_path: Path) -> None:
     backbone = backbones.resolve(str(tiny_checkpoint(family, tmp_path / family)))
     model = backbone.pretrained(LABELS, seed=0)
-    features = backbone.feature_extractor([torch.randn(16_000).numpy()], sampling_rate=16_000, return_tensors="pt")[
-        backbone.feature_extractor.model_input_names[0]
-    ]
+    batch = backbone.feature_extractor([torch.randn(16_000).numpy()], sampling_rate=16_000, return_tensors="pt")
+    features = {model.main_input_name: batch[model.main_input_name]}
     with torch.no_grad():
-        expected = model(features).logits
+        expected = model(**features).logits
         actual = backbones.head(model)(backbones.pooled(model, features))
     torch.testing.assert_close(actual, expected)
     assert expected.shape == (1, 3)
