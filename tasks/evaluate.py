@@ -50,7 +50,7 @@ def evaluate(
         group,
         output,
         contaminated=contaminated,
-        majority=trained["label"].mode()[0],
+        trained=trained["label"].tolist(),
         is_judged=split == "test",
         on_progress=_tell,
     )

@@ -117,11 +117,10 @@ def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.
     For when one of two trainings left clips out that its champion had trained on: the size of a batch moves the last
     bits of a score, so taking rows out of a larger table would not do.
     """
-    import numpy as np
     import torch
 
     from tenuto.learning.predictor import Predictor
-    from tenuto.scoring import evaluation, metrics
+    from tenuto.scoring import evaluation, metrics, robustness
 
     torch.set_num_threads(int(training.made.params["threads"]))
     paths = pd.read_parquet(training.clips).set_index("clip_id")["path"]
@@ -129,11 +128,13 @@ def rescored(training: Training, answers: pd.DataFrame, data: Path) -> tuple[pd.
     model = Predictor.load(training.checkpoint)
     batch_size = int(training.made.params["evaluate"]["batch_size"])
     said = evaluation.probabilities({_CANDIDATE: model}, clips, data, batch_size)[_CANDIDATE]
-    labels = sorted({*clips["label"], *model.labels})
+    labels = sorted({*texts.classes(clips["label"], model.kind), *model.labels})
     probabilities = metrics.aligned(said, model.labels, labels)
-    truth = np.array([labels.index(label) for label in clips["label"]])
+    truth, decided = (
+        metrics.coded(found, labels, model.kind) for found in (clips["label"].tolist(), robustness.named(model, said))
+    )
     table = pd.DataFrame(probabilities, clips.index, [f"p_{label}" for label in labels])
-    return pd.concat([clips[["clip_id"]], table], axis=1), _finite(metrics.overall(truth, probabilities))
+    return pd.concat([clips[["clip_id"]], table], axis=1), _finite(metrics.overall(truth, decided, probabilities))
 
 
 def note(tracking_uri: str, name: str, comparison: Comparison) -> None:

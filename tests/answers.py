@@ -37,11 +37,13 @@ def imagined(
     labels = sorted(set(clips["label"]))
     truth = clips["label"].map(labels.index).to_numpy()
     rank = np.random.default_rng(seed).permutation(len(clips)) / len(clips)
-    columns = {}
+    columns, said = {}, {}
     for model, share in wrong.items():
         missed = share if isinstance(share, np.ndarray) else rank < share
-        columns[model] = np.eye(len(labels))[np.where(missed, (truth + 1) % len(labels), truth)]
-    table = evaluation.answer_table(clips, labels, columns, group)
+        answered = np.where(missed, (truth + 1) % len(labels), truth)
+        said[model] = np.array(labels)[answered].tolist()
+        columns[model] = np.eye(len(labels))[answered]
+    table = evaluation.answer_table(clips, labels, columns, group, said)
     path = folder / "probabilities.parquet"
     table.to_parquet(path, index=False)
     return Evaluation(

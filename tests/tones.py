@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from tenuto.labels import LabelType
+
 TONES_HZ = {"low": 300.0, "middle": 700.0, "high": 1500.0}
 RATE_HZ = 8000
 
@@ -21,6 +23,12 @@ class ToneModel:
     labels: Sequence[str] = tuple(TONES_HZ)
     sample_rate_hz: int = RATE_HZ
     deaf_to: str | None = None
+    kind: LabelType = "one"
+
+    def decide(self, found: np.ndarray) -> np.ndarray:
+        if self.kind == "many":
+            return np.asarray(found >= 0.5)
+        return np.asarray(found.argmax(axis=1)[:, None] == np.arange(found.shape[1]))
 
     def predict(self, waves: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         levels = np.array([[self._level(wave, label) for label in self.labels] for wave in waves])

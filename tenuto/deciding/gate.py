@@ -8,7 +8,6 @@ is found in `tenuto.deciding.judging`; here the rules become a verdict.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
@@ -18,7 +17,6 @@ from tenuto.deciding.policy import Policy, Rule, load_policy
 from tenuto.deciding.slices import slices_of
 from tenuto.records import Account, Evaluation, RuleResult, Verdict, VerdictName
 from tenuto.scoring.evaluation import CHAMPION, read_answers
-from tenuto.scoring.tallies import Answers
 from tenuto.typed_yaml import digest
 
 __all__ = ["Policy", "Rule", "decide", "judge", "load_policy"]
@@ -34,7 +32,8 @@ def judge(policy: Policy, evaluation: Evaluation, account: Account | None = None
     `account` sets the level at which a lead over the champion counts as shown; without one it is that of the intervals.
     """
     table = pd.read_parquet(evaluation.probabilities_path)
-    bench = Bench(policy, evaluation, _answers(table, evaluation), account)
+    answers = read_answers(table, evaluation.labels, evaluation.unit_name, evaluation.labels_per_clip)
+    bench = Bench(policy, evaluation, answers, account)
     single = [judged(rule, slices, bench) for rule in policy.rules for slices in slices_of(rule, table, evaluation)]
     found = claims.settled(single, bench)
     leads = [j.result.p_value for j in found if j.rule.is_superiority and j.result.p_value is not None]
@@ -65,16 +64,6 @@ def decide(results: Sequence[RuleResult]) -> VerdictName:
     if "inconclusive" in rejecting:
         return "inconclusive"
     return "promote" if all(r.outcome == "pass" for r in judged_at_all) else "register"
-
-
-def _answers(table: pd.DataFrame, evaluation: Evaluation) -> Answers:
-    """What the models said, with the probabilities, which calibration rules want."""
-    answers = read_answers(table, evaluation.labels, evaluation.unit_name)
-    columns = [f"p_{label}" for label in evaluation.labels]
-    return replace(
-        answers,
-        probabilities={m: table.loc[table["model"] == m, columns].to_numpy(dtype=float) for m in answers.predicted},
-    )
 
 
 def _lightness(result: RuleResult) -> tuple[bool, bool, int]:

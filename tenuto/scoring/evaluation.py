@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tenuto import labels as texts
 from tenuto.errors import TrainingError
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation, Interval
 from tenuto.scoring import acoustics, latency, metrics, robustness, statistics
 from tenuto.scoring.robustness import FloatArray, Model
@@ -38,7 +40,7 @@ def evaluate(
     output: Path,
     *,
     contaminated: frozenset[str] | None = frozenset(),
-    majority: str | None = None,
+    trained: Sequence[str] | None = None,
     is_judged: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -46,8 +48,8 @@ def evaluate(
 
     `group` names the resampling unit ('speaker'); without one, near-duplicate families are resampled. Test clips in
     `contaminated` were training clips of the champion: they are left out for every model, or the champion is when
-    nothing would remain, or when they are unknown (None). `majority` is the most frequent training label (default: the
-    most frequent test label). Probabilities are written to `output` as Parquet. Clips that are only watched
+    nothing would remain, or when they are unknown (None). `trained` are the labels of the training clips (default: of the test clips), from
+    which the majority's answers follow (`_majority`). Probabilities are written to `output` as Parquet. Clips that are only watched
     (`is_judged` false) are heard as they are: neither added noise nor latency is measured on them. `on_progress` is
     called with clips done and all clips.
 
@@ -59,20 +61,24 @@ def evaluate(
         raise TrainingError("The test split holds no clip: nothing to evaluate. Add clips or change `split`.")
     kept, unscored = comparable(clips, CHAMPION in models, contaminated)
     loaded: dict[str, Model] = {n: Predictor.load(path) for n, path in models.items() if n not in unscored}
-    labels = tuple(sorted({*kept["label"], *(label for model in loaded.values() for label in model.labels)}))
+    kind = next(iter(loaded.values())).kind
+    unscored |= {n: _of_other_kind(m.kind) for n, m in loaded.items() if m.kind != kind}
+    loaded = {n: model for n, model in loaded.items() if n not in unscored}
+    labels = tuple(sorted({*texts.classes(kept["label"], kind), *(l for m in loaded.values() for l in m.labels)}))
     levels = settings.noise_snr_db if is_judged else ()
     noisy = robustness.chosen(kept, settings.noise_clips if levels else 0)
     count = _counter(len(kept) + len(noisy), on_progress)
     heard = probabilities(loaded, kept, data, settings.batch_size, count)
     columns = {name: metrics.aligned(p, loaded[name].labels, labels) for name, p in heard.items()}
-    columns[MAJORITY] = _constant(majority or str(kept["label"].mode()[0]), labels, len(kept))
-    table = answer_table(kept, labels, columns, group)
+    said = {name: robustness.named(loaded[name], p) for name, p in heard.items()}
+    said[MAJORITY], columns[MAJORITY] = _majority(kept["label"] if trained is None else trained, labels, kind, len(kept))
+    table = answer_table(kept, labels, columns, group, said)
     output.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(output, index=False)
     noise = robustness.under_noise(loaded, noisy, data, levels, settings.batch_size, count)
-    return summarise(table, labels, output, settings, unit_name(kept, group)).model_copy(
+    return summarise(table, labels, output, settings, unit_name(kept, group), kind).model_copy(
         update={
-            "noise": {n: {CLEAN: _macro_recall(table, n, noisy), **found} for n, found in noise.items() if found},
+            "noise": {n: {CLEAN: _macro_recall(table, n, noisy, kind), **found} for n, found in noise.items() if found},
             "left_out": tuple(sorted(set(clips["clip_id"]) - set(kept["clip_id"]))),
             "unscored": unscored,
             "latency": latency.of_models(loaded, models, kept, data) if is_judged else {},
@@ -120,13 +126,21 @@ def probabilities(
 
 
 def answer_table(
-    clips: pd.DataFrame, labels: Sequence[str], columns: Mapping[str, FloatArray], group: str | None
+    clips: pd.DataFrame,
+    labels: Sequence[str],
+    columns: Mapping[str, FloatArray],
+    group: str | None,
+    said: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """One row per clip and model, models one after the other, as documented in `records.Evaluation`."""
+    """One row per clip and model, models one after the other, as documented in `records.Evaluation`.
+
+    `columns` are probabilities (clips, classes), `said` the labels that follow from them, as text.
+    """
     groups = [column for column in clips.columns if column.startswith(GROUP_PREFIX)]
     base = pd.concat([clips[["clip_id", "label", *groups]], acoustics.bands(clips)], axis=1).reset_index(drop=True)
     base["unit"] = units(clips, group)
-    return pd.concat([_answers_of(model, base, labels, p) for model, p in columns.items()], ignore_index=True)
+    answers = [_answers_of(model, base, labels, p, said[model]) for model, p in columns.items()]
+    return pd.concat(answers, ignore_index=True)
 
 
 def units(clips: pd.DataFrame, group: str | None) -> list[str]:
@@ -144,40 +158,43 @@ def unit_name(clips: pd.DataFrame, group: str | None) -> str:
     return "clip" if len(set(units(clips, None))) == len(clips) else "recording"
 
 
-def read_answers(table: pd.DataFrame, labels: Sequence[str], unit: str) -> Answers:
+def read_answers(table: pd.DataFrame, labels: Sequence[str], unit: str, kind: LabelType = "one") -> Answers:
     """The table as arrays for `tenuto.scoring.statistics`; clips in the order of the table's first model."""
-    models = list(dict.fromkeys(table["model"]))
-    first = table[table["model"] == models[0]]
-    code = {label: i for i, label in enumerate(labels)}
+    of = {str(model): table[table["model"] == model] for model in dict.fromkeys(table["model"])}
+    first = next(iter(of.values()))
     return Answers(
         labels=tuple(labels),
-        truth=first["label"].map(code).to_numpy(dtype=np.int64),
-        predicted={
-            model: table.loc[table["model"] == model, "predicted"].map(code).to_numpy(dtype=np.int64)
-            for model in models
-        },
+        truth=metrics.coded(first["label"].tolist(), labels, kind),
+        predicted={model: metrics.coded(rows["predicted"].tolist(), labels, kind) for model, rows in of.items()},
         units=np.unique(first["unit"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
         unit_name=unit,
+        probabilities={model: rows[_columns(labels)].to_numpy(dtype=float) for model, rows in of.items()},
     )
 
 
 def summarise(
-    table: pd.DataFrame, labels: Sequence[str], path: Path, settings: EvaluateSettings, unit: str
+    table: pd.DataFrame,
+    labels: Sequence[str],
+    path: Path,
+    settings: EvaluateSettings,
+    unit: str,
+    kind: LabelType = "one",
 ) -> Evaluation:
     """All metrics and intervals that follow from the table of answers, which lies at `path`."""
-    answers = read_answers(table, labels, unit)
-    scores = {str(m): table.loc[table["model"] == m, _columns(labels)].to_numpy(float) for m in answers.predicted}
+    answers = read_answers(table, labels, unit, kind)
+    truth, scores = answers.truth, answers.probabilities
     first = table.iloc[: len(answers.truth)]
     groups = _parts(answers, {name: first[GROUP_PREFIX + name] for name in group_names(first)})
     return Evaluation(
         probabilities_path=path,
+        labels_per_clip=kind,
         labels=tuple(labels),
-        metrics={model: metrics.overall(answers.truth, p) for model, p in scores.items()},
-        per_class={m: metrics.per_class(answers.truth, said, labels) for m, said in answers.predicted.items()},
+        metrics={m: metrics.overall(truth, said, scores[m]) for m, said in answers.predicted.items()},
+        per_class={m: metrics.per_class(truth, said, labels, scores[m]) for m, said in answers.predicted.items()},
         per_group=groups,
         per_slice=_parts(answers, {kind: first[SLICE_PREFIX + kind] for kind in acoustics.kinds(first)}),
         gaps={m: {name: metrics.gaps(found) for name, found in by.items()} for m, by in groups.items()},
-        confusion={m: metrics.confusion(answers.truth, p, len(labels)) for m, p in answers.predicted.items()},
+        confusion={m: metrics.confusion(truth, p, len(labels)) for m, p in answers.predicted.items()},
         intervals={model: _macro_f1(answers, model, None, settings) for model in answers.predicted},
         differences={
             model: _macro_f1(answers, CANDIDATE, model, settings)
@@ -214,22 +231,35 @@ def _macro_f1(answers: Answers, model: str, versus: str | None, settings: Evalua
     )
 
 
-def _answers_of(model: str, base: pd.DataFrame, labels: Sequence[str], p: FloatArray) -> pd.DataFrame:
-    said = pd.DataFrame({"model": model, "predicted": [labels[i] for i in p.argmax(axis=1)]})
-    return pd.concat([base, said, pd.DataFrame(p, columns=_columns(labels))], axis=1)
+def _answers_of(
+    model: str, base: pd.DataFrame, labels: Sequence[str], p: FloatArray, said: Sequence[str]
+) -> pd.DataFrame:
+    answered = pd.DataFrame({"model": model, "predicted": list(said)})
+    return pd.concat([base, answered, pd.DataFrame(p, columns=_columns(labels))], axis=1)
 
 
 def _columns(labels: Sequence[str]) -> list[str]:
     return [f"p_{label}" for label in labels]
 
 
-def _constant(label: str, labels: Sequence[str], n: int) -> FloatArray:
-    return np.tile([float(label == other) for other in labels], (n, 1))
+def _majority(trained: Sequence[str], labels: Sequence[str], kind: LabelType, n: int) -> tuple[list[str], FloatArray]:
+    """What a model says of n clips that hears nothing: always the most frequent label, and is certain of it.
+
+    With several labels a clip: always the most frequent set of labels, which may be none, and of each label the share
+    of training clips that have it as its probability.
+    """
+    frequent = str(pd.Series(list(trained)).mode()[0])
+    shares = texts.matrix(list(trained), labels).mean(axis=0) if kind == "many" else np.array(labels) == frequent
+    return [frequent] * n, np.tile(shares.astype(float), (n, 1))
 
 
-def _macro_recall(table: pd.DataFrame, model: str, clips: pd.DataFrame) -> float:
+def _of_other_kind(kind: LabelType) -> str:
+    return "it gives one label a clip, the candidate several" if kind == "one" else "it gives several labels a clip, the candidate one"
+
+
+def _macro_recall(table: pd.DataFrame, model: str, clips: pd.DataFrame, kind: LabelType) -> float:
     rows = table[(table["model"] == model) & table["clip_id"].isin(clips["clip_id"])]
-    return metrics.macro_recall(rows["label"].to_numpy(str), rows["predicted"].to_numpy(str))
+    return robustness.macro_recall(rows["label"].tolist(), rows["predicted"].tolist(), kind)
 
 
 def _counter(total: int, on_progress: Callable[[int, int], None] | None) -> Callable[[int], None]:

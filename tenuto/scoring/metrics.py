@@ -3,7 +3,7 @@
 scikit-learn computes per class, fairlearn's MetricFrame divides by group; means over classes are those of
 `tenuto.scoring.statistics`, where the intervals are, so that both always agree. They run over the classes that occur
 among the clips: a class without a test clip says nothing about a model. The order of the classes is always the one
-given.
+given. With several labels a clip, truth and answers are matrices (n, classes) of which labels each has.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.scoring import statistics
+from tenuto import labels as texts
+from tenuto.labels import LabelType
+from tenuto.scoring import ranking, statistics
+from tenuto.scoring.tallies import Labels, indicated, wrong_labels
 
-IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
@@ -36,18 +38,29 @@ def aligned(probabilities: FloatArray, labels: Sequence[str], to: Sequence[str])
     return out
 
 
-def overall(truth: IntArray, probabilities: FloatArray) -> dict[str, float]:
+def coded(labels: Sequence[str] | NDArray[np.str_], names: Sequence[str], kind: LabelType) -> Labels:
+    """The labels of clips as text, as they count in `names`: (n,) indices, or (n, classes) of which each clip has."""
+    if kind == "many":
+        return texts.matrix(labels, names)
+    code = {name: i for i, name in enumerate(names)}
+    return np.array([code[label] for label in labels], dtype=np.int64)
+
+
+def overall(truth: Labels, predicted: Labels, probabilities: FloatArray) -> dict[str, float]:
     """macro_f1, accuracy, balanced_accuracy and expected_calibration_error, each in [0, 1].
 
-    `truth` (n,) holds column indices of `probabilities` (n, classes).
+    `truth` and `predicted` (n,) hold column indices of `probabilities` (n, classes). Where they are (n, classes),
+    accuracy counts the clips of which every label is right, and micro_f1 and mean_average_precision take the place of
+    balanced_accuracy.
     """
-    predicted = probabilities.argmax(axis=1)
-    return {
-        "macro_f1": macro_f1(truth, predicted),
-        "accuracy": _accuracy(truth, predicted),
-        "balanced_accuracy": macro_recall(truth, predicted),
-        "expected_calibration_error": expected_calibration_error(truth, probabilities),
-    }
+    found = {"macro_f1": macro_f1(truth, predicted)}
+    if truth.ndim == 2:
+        found["micro_f1"] = float(statistics.micro_f1(_counts(truth, predicted)))
+        found["mean_average_precision"] = mean_average_precision(truth, probabilities)
+    found["accuracy"] = _accuracy(truth, predicted)
+    if truth.ndim == 1:
+        found["balanced_accuracy"] = macro_recall(truth, predicted)
+    return found | {"expected_calibration_error": expected_calibration_error(truth, probabilities)}
 
 
 def macro_f1(truth: Any, predicted: Any) -> float:
@@ -60,45 +73,72 @@ def macro_recall(truth: Any, predicted: Any) -> float:
     return float(statistics.recall(_counts(truth, predicted)))
 
 
+def mean_average_precision(truth: Labels, probabilities: FloatArray) -> float:
+    """Mean of the average precision of the classes that occur in `truth`, each against all else, in (0, 1]."""
+    was = indicated(truth, probabilities.shape[1])
+    found = [ranking.average_precision(was[:, c], probabilities[:, c]) for c in np.flatnonzero(was.any(axis=0))]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def _counts(truth: Any, predicted: Any) -> statistics.Counts:
+    if np.ndim(truth) == 2:
+        return statistics.Counts(*(np.sum(each, axis=0, dtype=float) for each in (truth, predicted, truth & predicted)))
     names, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     was, called = codes[: len(truth)], codes[len(truth) :]
     columns = (np.bincount(c, minlength=len(names)).astype(float) for c in (was, called, was[was == called]))
     return statistics.Counts(*columns)
 
 
-def expected_calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = CALIBRATION_BINS) -> float:
+def expected_calibration_error(truth: Labels, probabilities: FloatArray, bins: int = CALIBRATION_BINS) -> float:
     """Mean distance between confidence and accuracy over equal-width bins of the top probability.
 
+    With several labels a clip, between probability and frequency, over bins of the probabilities of all labels.
     Guo et al. 2017, "On Calibration of Modern Neural Networks": 0 is perfectly calibrated, 1 the worst.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+    if truth.ndim == 2:
+        confidence, right = probabilities.ravel(), truth.ravel()
+    else:
+        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     distance = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(distance).sum() / len(truth))
+    return float(np.abs(distance).sum() / len(confidence))
 
 
-def per_class(truth: IntArray, predicted: IntArray, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Per label: precision, recall, f1 (0 where undefined) and support, the number of clips."""
+def per_class(
+    truth: Labels, predicted: Labels, labels: Sequence[str], probabilities: FloatArray
+) -> dict[str, dict[str, float]]:
+    """Per label: precision, recall, f1 (0 where undefined) and support, the number of clips.
+
+    With several labels a clip also average_precision, of labels that occur.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     columns = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0)
     names = ("precision", "recall", "f1", "support")
-    return {
+    found = {
         label: {name: float(column[i]) for name, column in zip(names, columns, strict=True)}
         for i, label in enumerate(labels)
     }
+    for i in np.flatnonzero(truth.any(axis=0)) if truth.ndim == 2 else ():
+        found[labels[i]]["average_precision"] = ranking.average_precision(truth[:, i] > 0, probabilities[:, i])
+    return found
 
 
-def confusion(truth: IntArray, predicted: IntArray, classes: int) -> list[list[int]]:
-    """Counts (classes, classes): rows are the truth, columns what was predicted."""
-    from sklearn.metrics import confusion_matrix
+def confusion(truth: Labels, predicted: Labels, classes: int) -> list[list[int]]:
+    """Counts (classes, classes): rows are the truth, columns what was predicted.
 
+    With several labels a clip (classes, 4): how often each label was found, named falsely, missed, and rightly not
+    named. Which label stands for which missed one is not to be told there.
+    """
+    from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
+
+    if truth.ndim == 2:
+        tables = multilabel_confusion_matrix(truth, predicted)
+        return [[int(table[place]) for place in ((1, 1), (0, 1), (1, 0), (0, 0))] for table in tables]
     return [[int(n) for n in row] for row in confusion_matrix(truth, predicted, labels=range(classes))]
 
 
-def per_group(truth: IntArray, predicted: IntArray, group: pd.Series) -> dict[str, dict[str, float]]:
+def per_group(truth: Labels, predicted: Labels, group: pd.Series) -> dict[str, dict[str, float]]:
     """Per value of the group: macro_f1, accuracy, recall (mean of the classes that occur there) and support.
 
     Clips whose group is unknown (null) belong to no group and are left out.
@@ -108,17 +148,23 @@ def per_group(truth: IntArray, predicted: IntArray, group: pd.Series) -> dict[st
     known = group.notna().to_numpy()
     if not known.any():
         return {}
+    rows = np.flatnonzero(known)  # fairlearn divides what has one dimension
     frame = MetricFrame(
-        metrics={"macro_f1": macro_f1, "accuracy": _accuracy, "recall": macro_recall, "support": count},
-        y_true=truth[known],
-        y_pred=predicted[known],
+        metrics={
+            "macro_f1": lambda of, _: macro_f1(truth[of], predicted[of]),
+            "accuracy": lambda of, _: _accuracy(truth[of], predicted[of]),
+            "recall": lambda of, _: macro_recall(truth[of], predicted[of]),
+            "support": count,
+        },
+        y_true=rows,
+        y_pred=rows,
         sensitive_features=group[known].astype(str).rename("group").reset_index(drop=True),
     )
     return {str(value): {str(k): float(v) for k, v in row.items()} for value, row in frame.by_group.iterrows()}
 
 
 def _accuracy(truth: Any, predicted: Any) -> float:
-    return float(np.mean(np.asarray(truth) == np.asarray(predicted)))
+    return float(np.mean(wrong_labels(np.asarray(truth), np.asarray(predicted)) == 0))
 
 
 def gaps(groups: dict[str, dict[str, float]]) -> dict[str, float]:

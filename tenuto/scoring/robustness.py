@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tenuto import labels as texts
+from tenuto.labels import LabelType
 from tenuto.scoring import metrics
 
 FloatArray = NDArray[np.float64]
@@ -29,7 +31,12 @@ class Model(Protocol):
     @property
     def sample_rate_hz(self) -> int: ...
 
+    @property
+    def kind(self) -> LabelType: ...
+
     def predict(self, waves: Sequence[Wave], batch_size: int = ..., /) -> FloatArray: ...
+
+    def decide(self, found: FloatArray, /) -> NDArray[np.bool_]: ...
 
 
 def chosen(clips: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -68,11 +75,24 @@ def under_noise(
             for name, model in models.items():
                 answers[name][level] += _heard(model, waves, rate, batch_size)
         on_clips(len(chunk))
-    truth = clips["label"].to_numpy(dtype=str)
     return {
-        name: {f"{level:g} dB": metrics.macro_recall(truth, np.array(said)) for level, said in levels.items()}
+        name: {
+            f"{level:g} dB": macro_recall(clips["label"].tolist(), said, models[name].kind)
+            for level, said in levels.items()
+        }
         for name, levels in answers.items()
     }
+
+
+def named(model: Model, probabilities: FloatArray) -> list[str]:
+    """What the model decides about clips of these probabilities (clips, its classes), as text for each clip."""
+    return [texts.joined(np.array(model.labels)[row].tolist()) for row in model.decide(probabilities)]
+
+
+def macro_recall(truth: Sequence[str], said: Sequence[str], kind: LabelType) -> float:
+    """Mean recall of the classes that occur in `truth`, of labels as text, in [0, 1]."""
+    names = texts.classes([*truth, *said], kind)
+    return metrics.macro_recall(metrics.coded(truth, names, kind), metrics.coded(said, names, kind))
 
 
 def _mixtures(chunk: pd.DataFrame, data: Path, rate: int, snr_db: Sequence[float]) -> list[tuple[float, list[Wave]]]:
@@ -87,4 +107,4 @@ def _heard(model: Model, waves: Sequence[Wave], rate: int, batch_size: int) -> l
     from tenuto.sound.audio import resample
 
     at_its_rate = [resample(wave, rate, model.sample_rate_hz) for wave in waves]
-    return [model.labels[i] for i in model.predict(at_its_rate, batch_size).argmax(axis=1)]
+    return named(model, model.predict(at_its_rate, batch_size))

@@ -21,12 +21,14 @@ from tenuto.scoring.samples import MIN_UNITS, Sample, resampled_by, sampled
 from tenuto.scoring.tallies import (
     LOSSES,
     METRICS,
+    RANKED,
     Answers,
     Counts,
     FloatArray,
     accuracy,
     f1,
     precision,
+    micro_f1,
     recall,
     score,
     tallies,
@@ -37,6 +39,7 @@ __all__ = [
     "LOSSES",
     "METRICS",
     "MIN_UNITS",
+    "RANKED",
     "Answers",
     "Counts",
     "Sample",
@@ -47,6 +50,7 @@ __all__ = [
     "interval",
     "interval_of",
     "is_drawn",
+    "micro_f1",
     "p_greater",
     "p_of",
     "p_value",
@@ -98,10 +102,11 @@ def interval_of(sample: Sample, *, confidence: float, resamples: int, rng: np.ra
         draws = np.concatenate([sample.of(totals) for totals in _drawn(sample, resamples, rng)])
         low, high = (float(q) for q in np.nanquantile(draws, _levels(sample.units, confidence)))
     down, up = (sample.doubt((1 - confidence) / 2, is_up=is_up) for is_up in (False, True))
+    least, most = sample.bounds
     return Interval(
         value=value,
-        low=min(low, students[0], value - down),
-        high=max(high, students[1], value + up),
+        low=max(min(low, students[0], value - down), least),
+        high=min(max(high, students[1], value + up), most),
         n=sample.clips,
         groups=sample.units,
         resampled=sample.resampled,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tenuto.scoring.tallies import LOSSES, METRICS, Answers, BoolArray
+from tenuto.scoring import ranking
+from tenuto.scoring.tallies import LOSSES, METRICS, RANKED, Answers, BoolArray, IntArray, Labels, indicated, wrong_labels
 
 ALIKE_WITHIN_UNITS = {"score": 0.2, "difference": 0.03}
 """Correlation of a unit's clips that is taken for granted where no clip differs and none can be measured.
@@ -22,7 +23,7 @@ perfect model to be above 0.5. Scores in `benchmarks/coverage.py` have 0.17; for
 """
 
 
-_SEES_HITS = ("accuracy", "balanced_accuracy", "recall")
+_SEES_HITS = ("balanced_accuracy", "recall")
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,14 @@ def alike(
     for i, j in pairs:
         seen = _differ(answers, metric, terms[i], terms[j].model)
         lost, won = seen.copy(), seen.copy()
-        if metric not in LOSSES:
-            lost &= ~_is_right(answers, terms[i].model, terms[i].label)
-            won &= ~_is_right(answers, terms[j].model, terms[j].label)
+        if metric in METRICS:
+            wrong, others = (_wrong(answers, terms[place].model, terms[i].label) for place in (i, j))
+            lost &= wrong >= others
+            won &= others >= wrong
         sizes = _sizes(answers, metric, terms[i].label, counting[i], is_by_unit, ALIKE_WITHIN_UNITS["difference"])
         found.append(_one_sided(sizes, terms[i].weight, not lost.any(), not won.any()))
     for i in set(range(len(terms))) - {place for pair in pairs for place in pair}:
-        right = (answers.predicted[terms[i].model] == answers.truth)[counting[i]]
-        may_fall, may_rise = bool(right.all()), not right.any()
-        if metric in LOSSES:
-            may_fall, may_rise = may_rise, may_fall
+        may_fall, may_rise = _is_extreme(answers, metric, terms[i], counting[i])
         sizes = _sizes(answers, metric, terms[i].label, counting[i], is_by_unit, ALIKE_WITHIN_UNITS["score"])
         found.append(_one_sided(sizes, terms[i].weight, may_fall, may_rise))
     return [same for same in found if same.down or same.up]
@@ -91,6 +90,20 @@ def discordant(answers: Answers, metric: str, terms: Sequence[Term]) -> int | No
     if len(terms) != 2 * len(pairs):
         return None
     return sum(int(_differ(answers, metric, terms[i], terms[j].model).sum()) for i, j in pairs)
+
+
+def _is_extreme(answers: Answers, metric: str, term: Term, counted: BoolArray) -> tuple[bool, bool]:
+    """Whether all that was seen is as good as can be, so that only less may be true, or as bad as can be."""
+    if metric in RANKED:
+        looked_at = np.ones(len(counted), dtype=bool) if term.mask is None else term.mask
+        columns = answers.columns(term.label)
+        truth = indicated(answers.truth, len(answers.labels))[looked_at][:, columns]
+        return ranking.is_perfect(truth, answers.probabilities[term.model][looked_at][:, columns]), False
+    truth, said = _seen(answers, term.label, answers.truth, answers.predicted[term.model])
+    all_right = (truth == said).all(axis=1)
+    hits = all_right if metric == "accuracy" else (truth & said).any(axis=1)
+    found = bool(all_right[counted].all()), not hits[counted].any()
+    return found[::-1] if metric in LOSSES else found
 
 
 def _one_sided(sizes: tuple[float, ...], weight: float, may_fall: bool, may_rise: bool) -> Alike:
@@ -105,8 +118,9 @@ def _sizes(
 
     A unit that is hard is so in every class, so the design effect is that of all its clips.
     """
-    is_macro = label is None and metric in METRICS and metric != "accuracy"
-    parts = [counted & (answers.truth == c) for c in np.unique(answers.truth[counted])] if is_macro else [counted]
+    is_macro = label is None and metric in (*METRICS, *RANKED) and metric not in ("accuracy", "micro_f1")
+    classes = indicated(answers.truth, len(answers.labels)).T
+    parts = [counted & those for those in classes if (counted & those).any()] if is_macro else [counted]
     each = counted.sum() / len(np.unique(answers.units[counted])) if is_by_unit else 1.0
     return tuple(float(part.sum() / (1 + correlation * (each - 1))) for part in parts)
 
@@ -121,22 +135,26 @@ def _pairs(terms: Sequence[Term]) -> list[tuple[int, int]]:
     ]
 
 
-def _is_right(answers: Answers, model: str, label: str | None) -> BoolArray:
-    said = answers.predicted[model]
-    if label is None:
-        return said == answers.truth
-    code = answers.labels.index(label)
-    return np.asarray((said == code) == (answers.truth == code))
+def _wrong(answers: Answers, model: str, label: str | None) -> IntArray:
+    """How many labels of each clip the model answered wrongly, (n,); with `label` whether it was wrong about that."""
+    return wrong_labels(*_seen(answers, label, answers.truth, answers.predicted[model]))
 
 
 def _differ(answers: Answers, metric: str, term: Term, other: str) -> BoolArray:
     """Where the metric sees that the two models answered differently, (n,)."""
-    if metric in LOSSES:
+    if metric not in METRICS:
         seen = (answers.probabilities[term.model] != answers.probabilities[other]).any(axis=1)
-    elif term.label is None and metric not in _SEES_HITS:
-        seen = answers.predicted[term.model] != answers.predicted[other]
     else:
-        seen = _is_right(answers, term.model, term.label) != _is_right(answers, other, term.label)
-    if metric in _SEES_HITS:
-        seen = seen & answers.counting(term.label)
+        truth, one, two = _seen(
+            answers, term.label, answers.truth, answers.predicted[term.model], answers.predicted[other]
+        )
+        if metric == "accuracy":
+            seen = (one == truth).all(axis=1) != (two == truth).all(axis=1)
+        else:
+            seen = ((one != two) & truth if metric in _SEES_HITS else one != two).any(axis=1)
     return np.asarray(seen if term.mask is None else seen & term.mask)
+
+
+def _seen(answers: Answers, label: str | None, *codes: Labels) -> list[BoolArray]:
+    """Each as (n, classes): all classes, or `label` alone."""
+    return [indicated(each, len(answers.labels))[:, answers.columns(label)] for each in codes]

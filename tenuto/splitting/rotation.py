@@ -88,7 +88,7 @@ def score(
     if kept.empty:
         return None
     found = evaluation.evaluate({evaluation.CHAMPION: champion}, kept, data, settings, group, output, is_judged=False)
-    answers = evaluation.read_answers(pd.read_parquet(output), found.labels, found.unit_name)
+    answers = evaluation.read_answers(pd.read_parquet(output), found.labels, found.unit_name, found.labels_per_clip)
     accuracy, macro_f1 = (
         statistics.interval(
             answers,
