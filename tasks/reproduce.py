@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks import store
+from tenuto import labels as texts
 from tenuto.errors import RegistryError
 from tenuto.learning import checkpoint
 from tenuto.records import Record
