@@ -134,8 +134,8 @@ def retrain(
 
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
-    workspace, _ = prepare(set_)
-    _require_ready(workspace)
+    workspace, params = prepare(set_)
+    _require_ready(workspace, params)
     # Prefect's embedded server does not make the folder of its own database
     workspace.prefect_home.mkdir(parents=True, exist_ok=True)
     with terminal.following("starting Prefect", quiet=json), _explained():
@@ -215,12 +215,12 @@ def deploy(
     terminal.print_json(result.model_dump(mode="json")) if json else terminal.print_deployment(result)
 
 
-def _require_ready(workspace: Workspace) -> None:
+def _require_ready(workspace: Workspace, params: Params) -> None:
     """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
     from tenuto.reporting.card import check_template
     from tenuto.validation import load_expectations
 
-    load_policy(workspace.promotion)
+    load_policy(workspace.promotion, params.data.labels)
     load_expectations(workspace.expectations)
     holdout_file.read(workspace.holdout)
     check_template(workspace.model_card)

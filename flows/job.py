@@ -63,7 +63,7 @@ class Job:
         return cls(
             workspace,
             params,
-            load_policy(workspace.promotion),
+            load_policy(workspace.promotion, params.data.labels),
             read_yaml(workspace.expectations),
             holdout.read(workspace.holdout),
             servers.tracking_uri(workspace, params),

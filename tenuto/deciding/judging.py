@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from tenuto.deciding import thresholds, wording
-from tenuto.deciding.policy import BUDGETS, Policy, Rule
+from tenuto.deciding.policy import BUDGETS, LOSSES, UNDEFINED, Policy, Rule
 from tenuto.deciding.slices import Slice, Slices
 from tenuto.deciding.thresholds import More, threshold_of
 from tenuto.records import Account, Evaluation, Interval, RuleOutcome, RuleResult
@@ -88,6 +88,8 @@ def judged(rule: Rule, slices: Slices, bench: Bench) -> Judged:
     )
     if rule.metric in BUDGETS:
         return Judged(rule, _within_budget(rule, bench.evaluation))
+    if why := UNDEFINED[bench.answers.kind].get(rule.metric):
+        return Judged(rule, unjudged(rule, name, "not evaluated", f"{wording.metric_name(rule)}, {why}."))
     if rule.versus is not None and rule.versus not in bench.answers.predicted:
         return Judged(rule, _without_opponent(rule, name, bench.evaluation))
     if not slices.is_applicable:
@@ -96,6 +98,7 @@ def judged(rule: Rule, slices: Slices, bench: Bench) -> Judged:
         return Judged(rule, unjudged(rule, name, "fail", f"{slices.missing}.", wording.SLICE_MISSING))
     if rule.is_relative and _scores_nothing(rule, bench.answers):
         return Judged(rule, unjudged(rule, name, "not evaluated", wording.nothing_to_compare(rule)))
+    slices = _with_labels(rule, slices, bench.answers)
     found = _corrected([_found(rule, bench, part) for part in slices.judged], rule, bench)
     if not found or not (slices.is_complete or any(f.outcome == "fail" for f in found)):
         plain = wording.too_little(rule, slices, is_plain=True)
@@ -105,6 +108,14 @@ def judged(rule: Rule, slices: Slices, bench: Bench) -> Judged:
         # nothing was asked of the test set, so nothing is drawn from its account
         return Judged(rule, unjudged(rule, name, "insufficient n", reason), 1.0)
     return _worst(rule, name, slices, found, bench)
+
+
+def _with_labels(rule: Rule, slices: Slices, answers: Answers) -> Slices:
+    """The same; where a mean over classes is asked for, slices in which no clip has any label are too small."""
+    if answers.kind == "one" or rule.metric in ("accuracy", *LOSSES):
+        return slices
+    told = tuple(s for s in slices.judged if bool(answers.truth[s.looked_at].any()))
+    return replace(slices, judged=told, too_small=(*slices.too_small, *(s for s in slices.judged if s not in told)))
 
 
 def unjudged(rule: Rule, name: str, outcome: RuleOutcome, reason: str, plain: str | None = None) -> RuleResult:

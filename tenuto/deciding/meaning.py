@@ -9,6 +9,8 @@ from tenuto.deciding.policy import Policy, Rule
 
 _METRICS = {
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "mean_average_precision": "mean average precision",
     "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
     "expected_calibration_error": "expected calibration error",

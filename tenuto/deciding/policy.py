@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
 from tenuto.errors import SettingsError
+from tenuto.labels import LabelType
 from tenuto.settings import Fraction
 from tenuto.typed_yaml import Section, read_yaml, validated
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MetricName = Literal[
     "macro_f1",
+    "micro_f1",
+    "mean_average_precision",
     "accuracy",
     "balanced_accuracy",
     "precision",
@@ -35,7 +38,12 @@ MetricName = Literal[
 ]
 Opponent = Literal["baseline", "champion", "majority"]
 
-CLASS_METRICS = ("precision", "recall", "f1")
+CLASS_METRICS = ("precision", "recall", "f1", "mean_average_precision")
+UNDEFINED: dict[LabelType, dict[str, str]] = {
+    "one": {"micro_f1": "which is accuracy where each clip has one label"},
+    "many": {"balanced_accuracy": "which is only there where each clip has one label (`recall` is its like)"},
+}
+"""Metrics that make no sense for so many labels a clip, and why."""
 LOSSES = ("expected_calibration_error", "log_loss", "brier")
 BUDGETS = {"latency_p95_ms": "p95_ms", "real_time_factor": "real_time_factor", "size_mb": "size_mb"}
 """One figure of the candidate as a whole, without an interval, and its key in `Evaluation.latency`."""
@@ -211,13 +219,18 @@ class Policy(Section):
                 raise _UnusableError(f"{where}: a {', '.join(BUDGETS)} is no evidence; leave it out of the claim.")
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, labels: LabelType | None = None) -> Policy:
     """The policy in `path`; one without rules is allowed and logged as a warning.
+
+    `labels` says how many labels a clip has whose models it will judge, where that is known.
 
     Raises SettingsError naming the rule, the key, the value and what is allowed.
     """
     try:
-        return _parsed(path, read_yaml(path))
+        policy = _parsed(path, read_yaml(path))
+        if labels is not None:
+            _check_metrics(policy, labels)
+        return policy
     except _UnusableError as error:
         raise SettingsError(f"{path.name}: {error}") from None
 
@@ -236,6 +249,16 @@ def _parsed(path: Path, values: dict[str, Any]) -> Policy:
     if not parsed:
         logger.warning("%s has no rules: every candidate will be 'not evaluated'.", path.name)
     return policy
+
+
+def _check_metrics(policy: Policy, labels: LabelType) -> None:
+    for rule in policy.rules:
+        if why := UNDEFINED[labels].get(rule.metric):
+            allowed = ", ".join(metric for metric in get_args(MetricName) if metric not in UNDEFINED[labels])
+            raise _UnusableError(
+                f"rule {rule.name!r}: metric {rule.metric!r}, {why}; wanted, with data.labels: {labels} in "
+                f"params.yaml, one of {allowed}."
+            )
 
 
 def _called(index: int, rule: dict[str, Any]) -> str:

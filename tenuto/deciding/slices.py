@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from tenuto import labels
 from tenuto.deciding.policy import Rule
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX, SLICE_PREFIX, Evaluation
 from tenuto.scoring import acoustics
 from tenuto.scoring.evaluation import CANDIDATE, group_names
@@ -66,7 +68,7 @@ def slices_of(rule: Rule, table: pd.DataFrame, evaluation: Evaluation) -> tuple[
     found = _slices_of(rule, rows, evaluation)
     if rule.minus is None:
         return found
-    (other,) = _named(rule.minus, rows, rule.min_clips)
+    (other,) = _named(rule.minus, rows, rule.min_clips, evaluation.labels_per_clip)
     return tuple(_less(slices, other) for slices in found)
 
 
@@ -78,22 +80,23 @@ def _names(rows: pd.DataFrame, prefix: str) -> list[str]:
 def _slices_of(rule: Rule, rows: pd.DataFrame, evaluation: Evaluation) -> tuple[Slices, ...]:
     kind, _, name = rule.of.partition("=")
     if rule.of == "worst class":
-        return (_by_size([_class(rows, label) for label in _classes(rows, evaluation)], rule.min_clips),)
+        classes = [_class(rows, label, evaluation.labels_per_clip) for label in _classes(rows, evaluation)]
+        return (_by_size(classes, rule.min_clips),)
     if rule.of in ("worst group", "worst slice"):
         columns = group_names(rows) if rule.of == "worst group" else acoustics.kinds(rows)
         nothing = Slices((), missing=_nothing_judged(kind.removeprefix("worst "), rows), is_applicable=False)
         return tuple(_each(rows, column, rule.min_clips) for column in columns) or (nothing,)
     if kind in ("worst group", "worst slice"):
         return (_each(rows, name, rule.min_clips),)
-    return _named(rule.of, rows, rule.min_clips)
+    return _named(rule.of, rows, rule.min_clips, evaluation.labels_per_clip)
 
 
-def _named(of: str, rows: pd.DataFrame, min_clips: int) -> tuple[Slices]:
+def _named(of: str, rows: pd.DataFrame, min_clips: int, labels_per_clip: LabelType) -> tuple[Slices]:
     kind, _, name = of.partition("=")
     if of == "overall":
         return (_by_size([Slice("", np.ones(len(rows), dtype=bool))], min_clips),)
     if kind == "class":
-        part = _class(rows, name)
+        part = _class(rows, name, labels_per_clip)
         return (_by_size([part], min_clips) if part.clips else _missing(f"class {name!r}"),)
     return (_one_group(rows, kind, name, min_clips),)
 
@@ -115,12 +118,13 @@ def _by_size(slices: list[Slice], min_clips: int) -> Slices:
 
 def _classes(rows: pd.DataFrame, evaluation: Evaluation) -> list[str]:
     """Classes that are tested or that the candidate knows; others are the champion's, retired since."""
-    tested = set(rows["label"])
+    tested = set(labels.classes(rows["label"], evaluation.labels_per_clip))
     return [label for label in evaluation.labels if label in tested or (rows[f"p_{label}"] > 0).any()]
 
 
-def _class(rows: pd.DataFrame, label: str) -> Slice:
-    return Slice(f"class {label!r}", (rows["label"] == label).to_numpy(), label, f"class {label!r}")
+def _class(rows: pd.DataFrame, label: str, kind: LabelType) -> Slice:
+    there = labels.matrix(rows["label"].tolist(), [label], kind)[:, 0]
+    return Slice(f"class {label!r}", there, label, f"class {label!r}")
 
 
 def _one_group(rows: pd.DataFrame, column: str, value: str, min_clips: int) -> Slices:

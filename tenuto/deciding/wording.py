@@ -23,6 +23,8 @@ SLICE_MISSING = "required slice missing from the test clips."
 _OPPONENTS = {"baseline": "the from-scratch baseline", "champion": "the champion", "majority": "the majority class"}
 _METRICS = {
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "mean_average_precision": "mean average precision",
     "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
     "expected_calibration_error": "calibration error",

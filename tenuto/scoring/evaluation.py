@@ -48,10 +48,10 @@ def evaluate(
 
     `group` names the resampling unit ('speaker'); without one, near-duplicate families are resampled. Test clips in
     `contaminated` were training clips of the champion: they are left out for every model, or the champion is when
-    nothing would remain, or when they are unknown (None). `trained` are the labels of the training clips (default: of the test clips), from
-    which the majority's answers follow (`_majority`). Probabilities are written to `output` as Parquet. Clips that are only watched
-    (`is_judged` false) are heard as they are: neither added noise nor latency is measured on them. `on_progress` is
-    called with clips done and all clips.
+    nothing would remain, or when they are unknown (None). From `trained`, the labels of the training clips (default: of
+    the test clips), follow the majority's answers. Probabilities are written to `output` as Parquet. Clips that are
+    only watched (`is_judged` false) are heard as they are: neither added noise nor latency is measured on them.
+    `on_progress` is called with clips done and all clips.
 
     Raises TrainingError when there is no test clip.
     """
@@ -64,14 +64,15 @@ def evaluate(
     kind = next(iter(loaded.values())).kind
     unscored |= {n: _of_other_kind(m.kind) for n, m in loaded.items() if m.kind != kind}
     loaded = {n: model for n, model in loaded.items() if n not in unscored}
-    labels = tuple(sorted({*texts.classes(kept["label"], kind), *(l for m in loaded.values() for l in m.labels)}))
+    known = {label for model in loaded.values() for label in model.labels}
+    labels = tuple(sorted({*texts.classes(kept["label"], kind), *known}))
     levels = settings.noise_snr_db if is_judged else ()
     noisy = robustness.chosen(kept, settings.noise_clips if levels else 0)
     count = _counter(len(kept) + len(noisy), on_progress)
     heard = probabilities(loaded, kept, data, settings.batch_size, count)
     columns = {name: metrics.aligned(p, loaded[name].labels, labels) for name, p in heard.items()}
     said = {name: robustness.named(loaded[name], p) for name, p in heard.items()}
-    said[MAJORITY], columns[MAJORITY] = _majority(kept["label"] if trained is None else trained, labels, kind, len(kept))
+    said[MAJORITY], columns[MAJORITY] = _majority(trained or kept["label"].tolist(), labels, kind, len(kept))
     table = answer_table(kept, labels, columns, group, said)
     output.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(output, index=False)
@@ -254,7 +255,11 @@ def _majority(trained: Sequence[str], labels: Sequence[str], kind: LabelType, n:
 
 
 def _of_other_kind(kind: LabelType) -> str:
-    return "it gives one label a clip, the candidate several" if kind == "one" else "it gives several labels a clip, the candidate one"
+    return (
+        "it gives one label a clip, the candidate several"
+        if kind == "one"
+        else "it gives several labels a clip, the candidate one"
+    )
 
 
 def _macro_recall(table: pd.DataFrame, model: str, clips: pd.DataFrame, kind: LabelType) -> float:

@@ -42,8 +42,8 @@ def coded(labels: Sequence[str] | NDArray[np.str_], names: Sequence[str], kind: 
     """The labels of clips as text, as they count in `names`: (n,) indices, or (n, classes) of which each clip has."""
     if kind == "many":
         return texts.matrix(labels, names)
-    code = {name: i for i, name in enumerate(names)}
-    return np.array([code[label] for label in labels], dtype=np.int64)
+    found: Labels = texts.targets(labels, names, kind)
+    return found
 
 
 def overall(truth: Labels, predicted: Labels, probabilities: FloatArray) -> dict[str, float]:
@@ -60,7 +60,7 @@ def overall(truth: Labels, predicted: Labels, probabilities: FloatArray) -> dict
     found["accuracy"] = _accuracy(truth, predicted)
     if truth.ndim == 1:
         found["balanced_accuracy"] = macro_recall(truth, predicted)
-    return found | {"expected_calibration_error": expected_calibration_error(truth, probabilities)}
+    return _known(found | {"expected_calibration_error": expected_calibration_error(truth, probabilities)})
 
 
 def macro_f1(truth: Any, predicted: Any) -> float:
@@ -120,7 +120,7 @@ def per_class(
         for i, label in enumerate(labels)
     }
     for i in np.flatnonzero(truth.any(axis=0)) if truth.ndim == 2 else ():
-        found[labels[i]]["average_precision"] = ranking.average_precision(truth[:, i] > 0, probabilities[:, i])
+        found[labels[int(i)]]["average_precision"] = ranking.average_precision(truth[:, i] > 0, probabilities[:, i])
     return found
 
 
@@ -141,7 +141,8 @@ def confusion(truth: Labels, predicted: Labels, classes: int) -> list[list[int]]
 def per_group(truth: Labels, predicted: Labels, group: pd.Series) -> dict[str, dict[str, float]]:
     """Per value of the group: macro_f1, accuracy, recall (mean of the classes that occur there) and support.
 
-    Clips whose group is unknown (null) belong to no group and are left out.
+    Clips whose group is unknown (null) belong to no group and are left out. Means of classes are left out where none
+    occurs.
     """
     from fairlearn.metrics import MetricFrame, count
 
@@ -160,7 +161,7 @@ def per_group(truth: Labels, predicted: Labels, group: pd.Series) -> dict[str, d
         y_pred=rows,
         sensitive_features=group[known].astype(str).rename("group").reset_index(drop=True),
     )
-    return {str(value): {str(k): float(v) for k, v in row.items()} for value, row in frame.by_group.iterrows()}
+    return {str(value): _known({str(k): float(v) for k, v in row.items()}) for value, row in frame.by_group.iterrows()}
 
 
 def _accuracy(truth: Any, predicted: Any) -> float:
@@ -172,4 +173,9 @@ def gaps(groups: dict[str, dict[str, float]]) -> dict[str, float]:
     if not groups:
         return {}
     table = pd.DataFrame(groups).drop("support")  # metrics x groups
-    return {str(metric): float(row.max() - row.min()) for metric, row in table.iterrows()}
+    return _known({str(metric): float(row.max() - row.min()) for metric, row in table.iterrows()})
+
+
+def _known(figures: dict[str, float]) -> dict[str, float]:
+    """Without those that there were no clips for: no clip of a group need have any label."""
+    return {name: value for name, value in figures.items() if np.isfinite(value)}

@@ -193,8 +193,8 @@ def tallies(answers: Answers, metric: str, model: str, label: str | None, cluste
         right = wrong_labels(answers.truth, predicted) == 0
         return _summed(np.column_stack([np.ones((len(right), 2)), right]), clusters, rows)
     if answers.kind == "many":
-        found = (answers.truth, predicted, np.asarray(answers.truth & predicted))
-        return np.concatenate([_summed(each[:, columns], clusters, rows) for each in found], axis=1)
+        found = (answers.truth, predicted, answers.truth & predicted)
+        return np.concatenate([_summed(each[:, columns].astype(float), clusters, rows) for each in found], axis=1)
     right = np.where(predicted == answers.truth, predicted, -1)
     codes = (answers.truth, predicted, right)
     return np.concatenate([_tally(each, len(answers.labels), columns, clusters, rows) for each in codes], axis=1)
@@ -208,7 +208,7 @@ def score(metric: str, totals: FloatArray) -> FloatArray:
 
 
 def _of_truth(truth: Labels, p: FloatArray) -> FloatArray:
-    found: FloatArray = np.take_along_axis(p, truth[:, None], axis=1)[:, 0]
+    found: FloatArray = np.take_along_axis(p, truth.astype(np.int64)[:, None], axis=1)[:, 0]
     return found
 
 

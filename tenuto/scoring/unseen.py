@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from tenuto.scoring import ranking
-from tenuto.scoring.tallies import LOSSES, METRICS, RANKED, Answers, BoolArray, IntArray, Labels, indicated, wrong_labels
+from tenuto.scoring.tallies import (
+    LOSSES,
+    METRICS,
+    RANKED,
+    Answers,
+    BoolArray,
+    IntArray,
+    Labels,
+    indicated,
+    wrong_labels,
+)
 
 ALIKE_WITHIN_UNITS = {"score": 0.2, "difference": 0.03}
 """Correlation of a unit's clips that is taken for granted where no clip differs and none can be measured.
@@ -100,8 +110,8 @@ def _is_extreme(answers: Answers, metric: str, term: Term, counted: BoolArray) -
         truth = indicated(answers.truth, len(answers.labels))[looked_at][:, columns]
         return ranking.is_perfect(truth, answers.probabilities[term.model][looked_at][:, columns]), False
     truth, said = _seen(answers, term.label, answers.truth, answers.predicted[term.model])
-    all_right = (truth == said).all(axis=1)
-    hits = all_right if metric == "accuracy" else (truth & said).any(axis=1)
+    all_right: BoolArray = np.asarray(wrong_labels(truth, said) == 0)
+    hits = all_right if metric == "accuracy" else np.asarray((truth & said).any(axis=1))
     found = bool(all_right[counted].all()), not hits[counted].any()
     return found[::-1] if metric in LOSSES else found
 

@@ -166,7 +166,7 @@ def test_clips_without_facts_have_no_slices(clips: pd.DataFrame, tmp_path: Path)
 
 
 def test_majority_is_the_training_sets(clips: pd.DataFrame, tmp_path: Path) -> None:
-    found = run(clips, tmp_path, majority="middle")
+    found = run(clips, tmp_path, trained=["middle", "low", "middle"])
     assert found.per_class["majority"]["middle"]["recall"] == 1
     assert found.metrics["majority"]["accuracy"] == pytest.approx(1 / 3)
     assert "majority" not in found.noise

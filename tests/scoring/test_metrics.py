@@ -27,7 +27,7 @@ def test_overall_agrees_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray]
     truth, probabilities = answers
     predicted = probabilities.argmax(axis=1)
     assert 4 in predicted
-    found = metrics.overall(truth, probabilities)
+    found = metrics.overall(truth, predicted, probabilities)
     assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, predicted, labels=range(4), average="macro"))
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
     with warnings.catch_warnings():
@@ -55,13 +55,14 @@ def test_metrics_ignore_the_order_of_clips_and_of_classes(answers: tuple[np.ndar
     truth, probabilities = answers
     rng = np.random.default_rng(0)
     clips, classes = rng.permutation(len(truth)), rng.permutation(5)
-    shuffled = metrics.overall(np.argsort(classes)[truth][clips], probabilities[:, classes][clips])
-    assert shuffled == pytest.approx(metrics.overall(truth, probabilities))
+    moved, p = np.argsort(classes)[truth][clips], probabilities[:, classes][clips]
+    shuffled = metrics.overall(moved, p.argmax(axis=1), p)
+    assert shuffled == pytest.approx(metrics.overall(truth, probabilities.argmax(axis=1), probabilities))
 
 
 def test_per_class_and_confusion_keep_the_order_of_the_labels() -> None:
     truth, predicted = np.array([0, 0, 0, 2]), np.array([0, 0, 2, 2])
-    found = metrics.per_class(truth, predicted, LABELS)
+    found = metrics.per_class(truth, predicted, LABELS, np.eye(3)[predicted])
     assert list(found) == list(LABELS)
     assert found["one"] == pytest.approx({"precision": 1.0, "recall": 2 / 3, "f1": 0.8, "support": 3})
     assert found["two"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}

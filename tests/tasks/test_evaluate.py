@@ -31,4 +31,4 @@ def test_test_clips_are_judged_and_golden_ones_watched(
     )
     assert asked["clips"]["clip_id"].tolist() == heard
     assert asked["is_judged"] == is_judged
-    assert asked["majority"] == "x"  # of the training clips, whatever is heard
+    assert asked["trained"] == ["x", "x"]  # of the training clips, whatever is heard
