@@ -46,6 +46,7 @@ from tenuto import __version__
 from tenuto.deciding.policy import load_policy
 from tenuto.errors import DatasetError, ServerError, TenutoError
 from tenuto.records import Outcome
+from tenuto.settings import Params
 from tenuto.splitting import holdout as holdout_file
 from tenuto.workspace import Workspace
 
