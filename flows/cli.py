@@ -135,7 +135,7 @@ def retrain(
 
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
-    workspace, params = prepare(set_)
+    workspace, params = prepare(set_, trains=True)
     _require_ready(workspace, params)
     # Prefect's embedded server does not make the folder of its own database
     workspace.prefect_home.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def deploy(
 
     Example: `tenuto deploy --cron '0 3 * * 1' --timezone Europe/Berlin`
     """
-    workspace, params = prepare(None)
+    workspace, params = prepare(None, trains=True)
     from flows import deploy as deployment
 
     if serve and not json:

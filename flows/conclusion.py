@@ -14,6 +14,7 @@ from prefect import runtime
 from flows.job import Job, Run
 from tasks import audit, registry, track
 from tasks import report as reporting
+from tenuto.learning import licences
 from tenuto.records import Outcome, RegisteredModel, Verdict
 from tenuto.reporting import card
 from tenuto.reporting.card import CardInputs
@@ -142,6 +143,7 @@ def candidate_of(run: Run) -> registry.Candidate | None:
             **run.lineage.tags(),
             "tenuto.macro_f1": f"{run.evaluation.metrics['candidate']['macro_f1']:.4f}",
             "tenuto.backbone_licence": run.candidate.backbone_licence,
+            "tenuto.commercial_use": licences.commercial_use(run.candidate.backbone_licence),
         },
     )
 

@@ -19,7 +19,7 @@ from flows import servers
 from flows.stages import Stages
 from tasks import registry
 from tenuto.deciding.policy import Policy, load_policy
-from tenuto.learning import checkpoint
+from tenuto.learning import checkpoint, preflight
 from tenuto.records import (
     Checkpoint,
     DatasetVersion,
@@ -60,10 +60,12 @@ class Job:
         params = load_params(workspace.params, overrides)
         load_expectations(workspace.expectations)
         card.check_template(workspace.model_card)
+        policy = load_policy(workspace.promotion, params.data.labels)
+        preflight.check(params, policy, root, overrides)
         return cls(
             workspace,
             params,
-            load_policy(workspace.promotion, params.data.labels),
+            policy,
             read_yaml(workspace.expectations),
             holdout.read(workspace.holdout),
             servers.tracking_uri(workspace, params),

@@ -7,10 +7,11 @@ of them, sorted and separated by a semicolon: 'dog;rain', and '' for a clip in w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SEPARATOR = ";"
 LabelType = Literal["one", "many"]
@@ -40,6 +41,8 @@ def matrix(
     labels: Sequence[str] | npt.NDArray[Any], names: Sequence[str], kind: LabelType = "many"
 ) -> npt.NDArray[np.bool_]:
     """(clips, classes): which of `names` each clip has. A label that is not among them is left out."""
+    import numpy as np  # not needed by the command line, which imports the type
+
     places = {name: place for place, name in enumerate(names)}
     found = np.zeros((len(labels), len(names)), dtype=bool)
     for row, label in zip(found, labels, strict=True):
@@ -51,6 +54,8 @@ def matrix(
 
 def targets(labels: Sequence[str] | npt.NDArray[Any], names: Sequence[str], kind: LabelType) -> npt.NDArray[Any]:
     """What a model should say: class numbers (clips,) int64, or for "many" 0 and 1 (clips, classes) float32."""
+    import numpy as np
+
     if kind == "many":
         return matrix(labels, names).astype(np.float32)
     places = {name: place for place, name in enumerate(names)}

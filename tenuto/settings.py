@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from tenuto import typed_yaml
 from tenuto.errors import SettingsError
 from tenuto.search_space import TuneSettings, check
 from tenuto.typed_yaml import Section, mismatch, read_yaml, validated
@@ -280,7 +281,9 @@ class Params(Section):
         min_length=1,
         description="'speech-embedding' (embedded), a transformers hub id, or a checkpoint folder",
     )
-    backbone_revision: str = Field(default="main", description="hub revision; pin a commit for repeatable runs")
+    backbone_revision: str | None = Field(
+        default=None, min_length=1, description="hub revision; null: the commit in Tenuto's catalogue, else main"
+    )
     seed: Seed = 0
     threads: int = Field(default=1, ge=1, description="torch threads; more than one is slower on a busy machine")
     data: DataSettings = DataSettings()
@@ -351,6 +354,11 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     params = validated(Params, values, path.name, origins)
     check(params, next((origins[key] for key in reversed(origins) if key.startswith("tune.")), path.name))
     return params
+
+
+def origin(key: str, source: str, overrides: Sequence[str]) -> str:
+    """Where the value of `key` was written: the last override that set it, else the file `source`."""
+    return typed_yaml.origin((key,), source, {text.partition("=")[0].strip(): f"--set {text}" for text in overrides})
 
 
 def _apply(values: dict[str, Any], override: str) -> str:

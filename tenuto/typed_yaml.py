@@ -133,7 +133,7 @@ def validated(
             problems.setdefault(_keys(values, problem), []).append(problem)
     raise SettingsError(
         "\n".join(
-            f"{_origin(keys, source, origins or {})}: {_explain(model, values, keys, found)}"
+            f"{origin(keys, source, origins or {})}: {_explain(model, values, keys, found)}"
             for keys, found in problems.items()
         )
     )
@@ -156,7 +156,7 @@ def _keys(values: dict[str, Any], problem: Any) -> tuple[str, ...]:
     return (".".join(path),)
 
 
-def _origin(keys: Iterable[str], source: str, origins: Mapping[str, str]) -> str:
+def origin(keys: Iterable[str], source: str, origins: Mapping[str, str]) -> str:
     """The last override that set one of the keys, something below it or the section that it is in; else `source`."""
     for own, origin in reversed(list(origins.items())):
         if any(f"{key}.".startswith(f"{own}.") or f"{own}.".startswith(f"{key}.") for key in keys):

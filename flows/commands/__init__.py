@@ -7,10 +7,15 @@ prints; flows are imported when a command runs, since Prefect and MLflow take se
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from flows import terminal
+from tenuto.deciding.policy import load_policy
+from tenuto.learning import preflight
 from tenuto.settings import Params, load_params
 from tenuto.workspace import Workspace
 
@@ -21,12 +26,24 @@ Set = Annotated[
 ]
 
 
-def prepare(overrides: list[str] | None = None) -> tuple[Workspace, Params]:
-    """The workspace and its settings, with the environment set before Prefect or MLflow is imported."""
+def prepare(overrides: list[str] | None = None, *, trains: bool = False) -> tuple[Workspace, Params]:
+    """The workspace and its settings, with the environment set before Prefect or MLflow is imported.
+
+    With `trains`, a backbone that cannot do what the settings ask, or that the promotion policy refuses, is an error
+    here, and a licence that is not known to allow commercial use is said on stderr.
+    """
     from flows import servers
 
     workspace = Workspace.find()
     params = load_params(workspace.params, overrides or ())
+    if trains:
+        _check_backbone(workspace, params, overrides or ())
     for name, value in servers.environment(workspace).items():
         os.environ.setdefault(name, value)
     return workspace, params
+
+
+def _check_backbone(workspace: Workspace, params: Params, overrides: Sequence[str]) -> None:
+    known = preflight.check(params, load_policy(workspace.promotion, params.data.labels), workspace.root, overrides)
+    if remark := preflight.remark(known):
+        terminal.err.print(f"[yellow]warning[/] {escape(remark)}", highlight=False)

@@ -33,7 +33,7 @@ def curve(
     Example: `tenuto curve --sizes 5,20,100 --seeds 3`
     """
     chosen = _sizes(sizes)
-    workspace, params = prepare(set_)
+    workspace, params = prepare(set_, trains=True)
     from flows.curve import measure
 
     with terminal.counting("training", quiet=json) as on_progress:

@@ -30,7 +30,7 @@ def remedies(
 
     Example: `tenuto remedies --seeds 5`
     """
-    workspace, params = prepare(set_)
+    workspace, params = prepare(set_, trains=True)
     from flows.remedies import compare
 
     with terminal.counting("trying remedies", quiet=json) as on_progress:

@@ -32,7 +32,7 @@ _PLACES = {
 def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
     """Each rule's name with what it demands and what follows when it fails, then what holds for all."""
     rules = tuple((rule.name, f"{demand(rule)}. {consequence(rule)}") for rule in policy.rules)
-    return (*rules, ("approval", _approval(policy)), ("wear", _wear(policy)))
+    return (*rules, ("licences", _licences(policy)), ("approval", _approval(policy)), ("wear", _wear(policy)))
 
 
 def demand(rule: Rule) -> str:
@@ -82,6 +82,12 @@ def _approval(policy: Policy) -> str:
     if policy.approval == "person":
         return "A candidate that passes waits for `tenuto approve`."
     return "A candidate that passes becomes the champion at once."
+
+
+def _licences(policy: Policy) -> str:
+    if policy.licences == "commercial":
+        return "A backbone whose licence is not known to allow commercial use is refused before anything runs."
+    return "A backbone may have any licence."
 
 
 def _wear(policy: Policy) -> str:

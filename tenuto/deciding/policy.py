@@ -194,6 +194,9 @@ class Policy(Section):
     approval: Literal["automatic", "person"] = Field(
         default="automatic", description="person: a candidate that passes waits for `tenuto approve`"
     )
+    licences: Literal["any", "commercial"] = Field(
+        default="any", description="commercial: a backbone is refused unless its licence is known to allow it"
+    )
     confidence: Fraction = 0.95
     resamples: int = Field(default=2000, ge=100)
     rules: tuple[Rule, ...] = ()

@@ -350,3 +350,22 @@ def close_to(name: str) -> str | None:
             return names[given]
     close = difflib.get_close_matches(given, [*lower, *short], n=1, cutoff=0.8)
     return {**short, **lower}[close[0]] if close else None
+
+
+def is_slip(name: str) -> bool:
+    """Whether `name` is an id of the catalogue but for case or one character; the hub has others that look alike."""
+    return any(_is_one_off(name.lower(), id_.lower()) for id_ in _BY_ID)
+
+
+def pinned(name: str, revision: str | None) -> str:
+    """The hub revision to use: the one asked for, else the catalogue's commit, else the main branch."""
+    found = _BY_ID.get(name)
+    return revision or (found.revision if found else None) or "main"
+
+
+def _is_one_off(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    if len(long) - len(short) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    return short[start + (len(short) == len(long)) :] == long[start + 1 :]

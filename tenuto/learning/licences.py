@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 UNKNOWN = "unknown"
 
@@ -30,8 +31,14 @@ def allows_commercial_use(licence: str) -> bool | None:
     return True if _ALLOWING.fullmatch(name) else None
 
 
+def commercial_use(licence: str) -> Literal["allowed", "forbidden", "unknown"]:
+    """The same in a word, for tags and cards."""
+    allowed = allows_commercial_use(licence)
+    return "unknown" if allowed is None else "allowed" if allowed else "forbidden"
+
+
 def in_words(licence: str) -> str:
-    """'CC-BY-NC-4.0, which forbids commercial use'."""
+    """'its licence CC-BY-NC-4.0 forbids commercial use'."""
     allowed = allows_commercial_use(licence)
     if allowed is None:
         said = "is" if licence == UNKNOWN else f"is {licence!r} and"

@@ -72,7 +72,7 @@ def test_what_follows(fields: dict[str, Any], consequence: str) -> None:
 def test_what_holds_for_all() -> None:
     better = rule(versus="champion", better_by=0.0)
     told = dict(meaning.sentences(Policy(rules=(better,), approval="person")))
-    assert list(told) == ["r", "approval", "wear"]
+    assert list(told) == ["r", "licences", "approval", "wear"]
     assert told["approval"] == "A candidate that passes waits for `tenuto approve`."
     assert told["wear"].startswith("A test set serves for 52 decisions;") and told["wear"].endswith("at most 5 %.")
     assert dict(meaning.sentences(Policy()))["wear"].startswith("No rule asks whether")
@@ -80,4 +80,4 @@ def test_what_holds_for_all() -> None:
 
 def test_the_default_policy_can_be_told(project_root: Path) -> None:
     policy = load_policy(project_root / "mlflow" / "promotion.yaml")
-    assert len(meaning.sentences(policy)) == len(policy.rules) + 2
+    assert len(meaning.sentences(policy)) == len(policy.rules) + 3

@@ -71,6 +71,8 @@ def test_a_first_run_registers_a_model_and_prints_the_documented_object(workspac
     assert first["seconds"]["total"] >= sum(first["seconds"].values()) - first["seconds"]["total"] - 0.1
     page = Path(first["report"]).read_text()
     assert "up_ann_9.wav" in page and "chirps" in page
+    tags = MlflowClient(f"sqlite:///{workspace}/.tenuto/mlflow.db").get_model_version("chirps", "1").tags
+    assert (tags["tenuto.backbone_licence"], tags["tenuto.commercial_use"]) == ("Apache-2.0", "allowed")
 
 
 @pytest.mark.servers

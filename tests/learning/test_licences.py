@@ -31,6 +31,7 @@ from tenuto.learning import licences
 )
 def test_an_identifier_says_whether_commercial_use_is_allowed(licence: str, allowed: bool | None) -> None:
     assert licences.allows_commercial_use(licence) is allowed
+    assert licences.commercial_use(licence) == {True: "allowed", False: "forbidden", None: "unknown"}[allowed]
 
 
 @pytest.mark.parametrize(

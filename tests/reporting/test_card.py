@@ -100,7 +100,7 @@ def table(text: str, first: str) -> list[list[str]]:
         "**register**, compared with version 6",
         "**Intended use:** Hearing digits.\nNothing else.",
         "**Licence of the recordings:** CC-BY-4.0",
-        "**Licence of the backbone:** Apache-2.0",
+        "**Licence of the backbone:** Apache-2.0 (commercial use: allowed)",
         "seven (1)",
         "`a3b1c2d4e5f60718293a4b5c6d7e8f90.dir`",
         "commit `0a41992f0a41992f0a41992f0a41992f0a41992f` on main",
@@ -163,12 +163,19 @@ def test_what_nobody_stated_or_measured_is_not_claimed(tmp_path: Path) -> None:
     text = card.render(replace(bare, clips_path=tmp_path / "clips.parquet"), NO_FILE)
     for what in ("Intended use", "Limits", "Contact", "Licence of the recordings", "Licence of the backbone"):
         assert f"**{what}:** *not stated*" in text
+    assert "(commercial use: unknown)" in text
     assert "## Latency\n\n*Not measured.*" in text
     assert "## Compute\n\n*Not measured.*" in text
     assert "The clips carry no groups" in text
     assert "there was no champion to compare with" in text
     assert "not under version control" in text
     assert "None" not in text and "nan" not in text
+
+
+def test_a_licence_that_forbids_commercial_use_says_so(whole: card.CardInputs) -> None:
+    checkpoint = whole.checkpoint.model_copy(update={"backbone_licence": "CC-BY-NC-4.0"})
+    text = card.render(replace(whole, checkpoint=checkpoint), NO_FILE)
+    assert "**Licence of the backbone:** CC-BY-NC-4.0 (commercial use: forbidden)" in text
 
 
 def hostile(whole: card.CardInputs, folder: Path) -> card.CardInputs:

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
+from tenuto.learning import catalogue, licences
 from tenuto.learning.backbones import log_mel, speech_embedding
 from tenuto.learning.backbones.families.base import first_line, pretrained
 
@@ -83,10 +84,11 @@ class Backbone:
         return config
 
 
-def resolve(name: str, revision: str = "main", *, root: Path = Path()) -> Backbone:
+def resolve(name: str, revision: str | None = None, *, root: Path = Path()) -> Backbone:
     """The backbone called `name`: 'speech-embedding', a checkpoint folder (relative to `root`) or a hub id.
 
-    Raises BackboneError when it cannot be found or is no audio classifier.
+    Without `revision` a hub id has the commit that the catalogue pins, else the main branch. Raises BackboneError when
+    it cannot be found or is no audio classifier.
     """
     speech_embedding.register()
     log_mel.register()
@@ -114,16 +116,18 @@ def resolve(name: str, revision: str = "main", *, root: Path = Path()) -> Backbo
         return Backbone(
             name=name,
             revision=_folder_revision(folder),
-            licence=_licence(folder / "README.md"),
+            licence=licences.of_folder(folder),
             source=str(folder),
             config=config,
             feature_extractor=feature_extractor,
         )
+    revision = catalogue.pinned(name, revision)
     config, feature_extractor = _read(name, revision)
+    known, stated = catalogue.entry(name), licences.of_card(_card(name, revision))
     return Backbone(
         name=name,
         revision=getattr(config, "_commit_hash", None) or revision,
-        licence=_licence(_card(name, revision)),
+        licence=known.licence if known and stated == licences.UNKNOWN else stated,
         source=name,
         config=config,
         feature_extractor=feature_extractor,
@@ -221,14 +225,3 @@ def _card(name: str, revision: str) -> Path | None:
         return Path(hf_hub_download(name, "README.md", revision=revision))
     except (EntryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError):
         return None
-
-
-def _licence(card: Path | None) -> str:
-    """The `license:` of a model card's front matter, 'unknown' when it does not say."""
-    if card is None or not card.is_file():
-        return "unknown"
-    for line in card.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, colon, value = line.partition(":")
-        if colon and key.strip() == "license":
-            return value.strip() or "unknown"
-    return "unknown"

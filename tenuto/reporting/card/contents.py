@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from tenuto.learning import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Verdict
 from tenuto.reporting import scores
 from tenuto.settings import Params
@@ -64,6 +65,7 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "champion": plain(card.champion),
         "checkpoint": plain(card.checkpoint),
         "backbone_licence": _licence(card.checkpoint.backbone_licence),
+        "commercial_use": licences.commercial_use(card.checkpoint.backbone_licence),
         "lineage": plain(card.lineage),
         "mlflow_run": card.mlflow_run,
         "labels": list(found.labels),
