@@ -30,6 +30,7 @@ from flows.commands import (
     Json,
     Set,
     audit,
+    compare,
     curve,
     data,
     erase,
@@ -79,6 +80,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(remedies.app)
+app.add_typer(compare.app)
 app.add_typer(curve.app)
 app.add_typer(registry.app)
 app.add_typer(audit.app)

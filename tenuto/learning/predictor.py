@@ -49,6 +49,11 @@ class Predictor:
     def sample_rate_hz(self) -> int:
         return self.preprocessing.sample_rate_hz
 
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has, frozen ones included."""
+        return sum(weights.numel() for weights in self._model.parameters())
+
     def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
         """Probabilities (clips, classes) in the order of `labels`; for `kind` "one" rows sum to 1.
 
