@@ -21,7 +21,7 @@ from tenuto import labels
 from tenuto.labels import LabelType
 from tenuto.learning import augment, embedding
 from tenuto.learning.imbalance import Balance
-from tenuto.learning.preprocessing import Features, Preprocessing
+from tenuto.learning.preprocessing import MAX_TRAINING_WINDOWS, Features, Preprocessing, clips_per_batch
 from tenuto.settings import AugmentSettings
 
 _MASKED_SHARE = 0.12
@@ -57,8 +57,8 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         self._seed = seed
         rate = material.preprocessing.sample_rate_hz
         samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
-        pads_itself = material.preprocessing.pads_itself
-        self._lengths = np.array([0 if pads_itself else material.preprocessing.length(int(n)) for n in samples])
+        self.has_windows = material.preprocessing.window_seconds is not None
+        self._lengths = np.array([material.preprocessing.bucket(int(n)) for n in samples])
         self._targets = torch.tensor(material.targets(material.train))
         groups = material.balance.groups
         self._groups = torch.zeros(len(self._lengths), dtype=torch.long) if groups is None else torch.from_numpy(groups)
@@ -76,7 +76,8 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         batches: list[npt.NDArray[np.int64]] = []
         for length in np.unique(self._lengths):
             places = rng.permutation(np.flatnonzero(self._lengths == length))
-            batches += np.array_split(places, -(-len(places) // self._batch_size))
+            windows = min(max(-length, 1), MAX_TRAINING_WINDOWS)  # a negative bucket counts them
+            batches += np.array_split(places, -(-len(places) // clips_per_batch(self._batch_size, windows)))
         self._batches = [batches[index] for index in rng.permutation(len(batches))]
 
     def _chosen(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -99,7 +100,7 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         preprocessing = self._material.preprocessing
         waves = list(embedding.waves(self._rows.iloc[places], self._material.data, preprocessing))
         return {
-            "features": preprocessing.features(waves),
+            "features": preprocessing.features(waves, most_windows=MAX_TRAINING_WINDOWS),
             "labels": self._targets[members],
             "groups": self._groups[members],
         }
@@ -113,10 +114,11 @@ def spec_augment(features: Tensor) -> Tensor:
     return torch.where(masked.to(features.device), features.mean(dim=(1, 2), keepdim=True), features)
 
 
-def masked(features: Features) -> Features:
+def masked(features: Features, *, has_windows: bool) -> Features:
     """The features with SpecAugment on the recording, when that is a spectrogram; other models mask inside."""
     name, recording = next(iter(features.items()))
-    return features | {name: spec_augment(recording)} if recording.dim() == 3 else features
+    each = recording.flatten(0, 1) if has_windows else recording
+    return features | {name: spec_augment(each).view_as(recording)} if each.dim() == 3 else features
 
 
 def mixed(features: Features, share: float, partner: Tensor) -> Features:

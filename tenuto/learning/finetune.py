@@ -121,7 +121,13 @@ class Setup:
 def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
     torch.set_num_threads(params.threads)
     backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
-    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, params.finetune.max_clip_seconds)
+    preprocessing = Preprocessing.of(
+        backbone.feature_extractor,
+        backbone.config,
+        params.finetune.max_clip_seconds,
+        window_seconds=params.model.window_seconds,
+        window_overlap=params.model.window_overlap,
+    )
     train = clips[clips["split"] == "train"]
     labels = label_text.classes(train["label"], params.data.labels)
     validation = clips[clips["split"] == "validation"]

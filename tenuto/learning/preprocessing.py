@@ -7,6 +7,9 @@ can depend on which clips happened to be scored together.
 An attention mask hides that silence from the models that were trained with one (wav2vec 2.0 and its kin with layer
 norms). Those with a group norm over time were trained without: their first layer hears the silence in any case, so a
 mask further up would show them what they have never seen.
+
+Long recordings can be heard through overlapping windows. A window lies inside one clip, so what is split are clips,
+never windows.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ MASK = "attention_mask"
 _VERSIONS = (1, 2)
 _LENGTHS_PER_OCTAVE = 4
 _DEFAULT_MIN_SECONDS = 0.5
+MAX_TRAINING_WINDOWS = 16
+"""Windows of one clip that a training step hears at most, evenly spaced; scoring and embedding hear all of them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class Preprocessing:
     `min_seconds`, or up to the next of four lengths per octave above it. A feature extractor with a window of its own
     (AST, Whisper) pads by itself: then `pads_itself`, and any clips can share a batch. With `masks` the silence above
     `min_seconds` comes after the clip, and a mask tells the model so.
+
+    With `window_seconds` every tensor is (clips, windows, ...): windows of that length, each of which hears
+    `window_overlap` of the one before it again, the last one up to the end of the clip. A shorter clip is one window.
     """
 
     feature_extractor: Any
@@ -52,18 +60,38 @@ class Preprocessing:
     max_seconds: float
     pads_itself: bool
     masks: bool = False
+    window_seconds: float | None = None
+    window_overlap: float = 0.0
 
     @classmethod
-    def of(cls, feature_extractor: Any, config: Any, max_clip_seconds: float) -> Preprocessing:
-        """What goes with a transformers feature extractor and model config."""
-        window_seconds = _window_seconds(feature_extractor)
+    def of(
+        cls,
+        feature_extractor: Any,
+        config: Any,
+        max_clip_seconds: float,
+        *,
+        window_seconds: float | None = None,
+        window_overlap: float = 0.5,
+    ) -> Preprocessing:
+        """What goes with a transformers feature extractor and model config.
+
+        Raises BackboneError for windows that the backbone cannot hear: too short, or longer than its own.
+        """
+        most = _own_window_seconds(feature_extractor)
         min_seconds = float(getattr(config, "min_seconds", _DEFAULT_MIN_SECONDS))
+        least = min(min_seconds, most or min_seconds)
+        if window_seconds is not None and not least <= window_seconds <= (most or window_seconds):
+            allowed = f"from {least:g} s" + (f" to {most:g} s" if most else "")
+            raise BackboneError(f"model.window_seconds: {window_seconds:g}: this backbone hears windows {allowed}.")
+        longest = most if most and window_seconds is None else max_clip_seconds
         return cls(
             feature_extractor,
-            min_seconds=min(min_seconds, window_seconds or min_seconds),
-            max_seconds=max(min_seconds, min(max_clip_seconds, window_seconds or max_clip_seconds)),
-            pads_itself=window_seconds is not None,
+            min_seconds=least,
+            max_seconds=max(min_seconds, min(max_clip_seconds, longest)),
+            pads_itself=most is not None,
             masks=_wants_mask(feature_extractor, config),
+            window_seconds=window_seconds,
+            window_overlap=window_overlap if window_seconds is not None else 0.0,
         )
 
     @classmethod
@@ -94,6 +122,19 @@ class Preprocessing:
         """The name of the tensor that holds the recording."""
         return str(self.feature_extractor.model_input_names[0])
 
+    @property
+    def _longest(self) -> int:
+        return round(self.max_seconds * self.sample_rate_hz)
+
+    @property
+    def _window(self) -> int:
+        """Samples of a window, 0 when clips are heard at once."""
+        return round((self.window_seconds or 0) * self.sample_rate_hz)
+
+    @property
+    def _hop(self) -> int:
+        return max(round(self._window * (1 - self.window_overlap)), 1)
+
     @cached_property
     def sha256(self) -> str:
         """The same for preprocessings that give every clip the same input."""
@@ -105,13 +146,27 @@ class Preprocessing:
         return audio.load_waveform(path, self.sample_rate_hz)
 
     def length(self, samples: int) -> int:
-        """How many samples the model gets of a clip of so many."""
-        longest = round(self.max_seconds * self.sample_rate_hz)
+        """How many samples the model gets at once of a clip of so many."""
+        longest = self._window or self._longest
         shortest = self.min_seconds * self.sample_rate_hz
         if self.pads_itself:
             return min(max(samples, math.ceil(shortest)), longest)
         steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(samples, shortest) / shortest) - 1e-9)
         return min(math.ceil(shortest * 2 ** (steps / _LENGTHS_PER_OCTAVE)), longest)
+
+    def windows(self, samples: int) -> tuple[int, ...]:
+        """Where the windows of a clip of so many samples begin; (0,) when it is heard at once."""
+        samples = min(samples, self._longest)
+        if not self._window or samples <= self._window:
+            return (0,)
+        last = samples - self._window
+        return (*range(0, last, self._hop), last)
+
+    def bucket(self, samples: int) -> int:
+        """Equal for clips that can share a batch without being heard differently for it; -n for those of n windows."""
+        if (count := len(self.windows(samples))) > 1:
+            return -count
+        return 0 if self.pads_itself else self.length(samples)
 
     def fit(self, wave: Wave, length: int) -> Wave:
         """The (n,) wave cut around its centre, or with silence on both sides, to `length` samples."""
@@ -120,8 +175,23 @@ class Preprocessing:
             return wave[excess // 2 : excess // 2 + length]
         return np.pad(wave, (-excess // 2, -excess - (-excess // 2)))
 
-    def features(self, waves: Sequence[Wave]) -> Features:
-        """The model's input for waves that share a batch (see `batches`)."""
+    def features(self, waves: Sequence[Wave], *, most_windows: int | None = None) -> Features:
+        """The model's input for waves that share a batch (see `batches`); of more windows so many are taken."""
+        if not self._window:
+            return self._features(waves)
+        waves = [self.fit(wave, min(len(wave), self._longest)) for wave in waves]
+        count = max(len(self.windows(len(wave))) for wave in waves)
+        # augmentation may have made one clip longer than another: the shorter one gets silence for the same windows
+        shortest = self._window + (count - 2) * self._hop + 1 if count > 1 else 0
+        waves = [self.fit(wave, max(len(wave), shortest)) for wave in waves]
+        pieces = [
+            wave[start : start + self._window]
+            for wave in waves
+            for start in _spaced(self.windows(len(wave)), most_windows)
+        ]
+        return {name: tensor.unflatten(0, (len(waves), -1)) for name, tensor in self._features(pieces).items()}
+
+    def _features(self, waves: Sequence[Wave]) -> Features:
         lengths = [self.length(len(wave)) for wave in waves]
         if self.masks:
             return self._masked(waves, max(lengths))
@@ -140,13 +210,16 @@ class Preprocessing:
         return {name: batch[name] for name in (self.main_input, *more)}
 
     def batches(self, waves: Iterable[Wave], batch_size: int) -> Iterator[tuple[list[int], Features]]:
-        """Positions in `waves` and their input, batch by batch; keeps few waves in memory at a time."""
+        """Positions in `waves` and their input, batch by batch; keeps few waves in memory at a time.
+
+        A batch has at most `batch_size` windows, but one clip at least.
+        """
         waiting: dict[int, list[tuple[int, Wave]]] = {}
         for position, wave in enumerate(waves):
-            key = 0 if self.pads_itself else self.length(len(wave))
+            key = self.bucket(len(wave))
             bucket = waiting.setdefault(key, [])
             bucket.append((position, wave))
-            if len(bucket) == batch_size:
+            if len(bucket) == clips_per_batch(batch_size, len(self.windows(len(wave)))):
                 yield self._batch(waiting.pop(key))
         for bucket in waiting.values():
             yield self._batch(bucket)
@@ -156,7 +229,9 @@ class Preprocessing:
 
     def _choices(self) -> dict[str, Any]:
         """As the oldest version of Tenuto that can read them wrote them."""
-        later = {"masks": True} if self.masks else {}
+        later: dict[str, Any] = {"masks": True} if self.masks else {}
+        if self.window_seconds is not None:
+            later |= {"window_seconds": self.window_seconds, "window_overlap": self.window_overlap}
         return {
             "version": 2 if later else 1,
             "min_seconds": self.min_seconds,
@@ -171,7 +246,19 @@ def moved(features: Features, device: Any) -> Features:
     return {name: tensor.to(device) for name, tensor in features.items()}
 
 
-def _window_seconds(feature_extractor: Any) -> float | None:
+def clips_per_batch(batch_size: int, windows: int) -> int:
+    """How many clips of so many windows make up a batch of at most `batch_size` windows; one at least."""
+    return max(1, batch_size // windows)
+
+
+def _spaced(starts: Sequence[int], most: int | None) -> Sequence[int]:
+    """`most` of the starts, evenly spaced, the first and the last among them."""
+    if most is None or len(starts) <= most:
+        return starts
+    return [starts[place] for place in np.linspace(0, len(starts) - 1, most).round().astype(int)]
+
+
+def _own_window_seconds(feature_extractor: Any) -> float | None:
     """The fixed window of extractors that pad and cut by themselves, else None."""
     if hasattr(feature_extractor, "chunk_length"):  # Whisper: seconds
         return float(feature_extractor.chunk_length)

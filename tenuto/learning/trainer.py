@@ -159,7 +159,7 @@ class _AudioTrainer(Trainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
         features, labels = inputs["features"], inputs["labels"]
         if self._augmentation.spec_augment:
-            features = masked(features)
+            features = masked(features, has_windows=self._batches.has_windows)
         if self._augmentation.mixup_alpha == 0:
             return self._mean(self._loss(model(**features).logits, labels), inputs["groups"])
         share, partner = draw_mixup(len(labels), self._augmentation.mixup_alpha)

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tenuto.learning import backbones
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed, spec_augment
+from tenuto.learning.preprocessing import Preprocessing
 from tenuto.settings import AugmentSettings
 from tests.material import balanced, material
 
@@ -73,9 +77,32 @@ def test_masks_are_two_stripes_of_the_mean_per_clip() -> None:
 def test_only_spectrograms_are_masked_before_the_model() -> None:
     torch.manual_seed(0)
     waves = {"input_values": torch.randn(4, 300), "attention_mask": torch.ones(4, 300, dtype=torch.long)}
-    assert masked(waves) is waves
+    assert masked(waves, has_windows=False) is waves
+    windows = {"input_values": torch.randn(2, 3, 300)}
+    assert masked(windows, has_windows=True) is windows
     spectrograms = {"input_features": torch.randn(4, 30, 40)}
-    assert not torch.equal(masked(spectrograms)["input_features"], spectrograms["input_features"])
+    striped = masked(spectrograms, has_windows=False)
+    assert not torch.equal(striped["input_features"], spectrograms["input_features"])
+    windows = {"input_features": spectrograms["input_features"].unflatten(0, (2, 2))}
+    torch.manual_seed(5)
+    striped = masked(windows, has_windows=True)
+    torch.manual_seed(5)
+    one_by_one = spec_augment(spectrograms["input_features"])
+    assert torch.equal(striped["input_features"].flatten(0, 1), one_by_one)
+
+
+def test_a_batch_of_windows_is_as_large_as_one_of_clips(material: Material) -> None:
+    """Many windows: few clips share a batch, and of one clip no more are trained on than so many."""
+    backbone = backbones.resolve("log-mel-cnn")
+    backbone.config.min_seconds = 0.1
+    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0, window_seconds=0.2)
+    batches = TrainingBatches(replace(material, preprocessing=preprocessing), AugmentSettings(stretch=0), 8, seed=0)
+    shapes = [batches[index]["features"]["input_values"].shape for index in range(len(batches))]
+    assert {samples for _, _, samples in shapes} == {3_200}
+    assert max(windows for _, windows, _ in shapes) == 16
+    assert all(clips == 1 or clips * windows <= 8 for clips, windows, _ in shapes)
+    assert max(clips for clips, _, _ in shapes) == 2
+    assert sum(clips for clips, _, _ in shapes) == len(material.train)
 
 
 def test_of_two_mixed_clips_is_heard_what_either_lets_hear() -> None:

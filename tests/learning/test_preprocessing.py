@@ -144,6 +144,88 @@ def test_what_an_older_tenuto_wrote_is_read_and_known_by_the_same_hash(embedded:
     assert json.loads((tmp_path / FILE_NAME).read_text()) == written
 
 
+def windowed(seconds: float = 1.0, overlap: float = 0.5, **choices: float) -> Preprocessing:
+    backbone = backbones.resolve("log-mel-cnn")
+    most = choices.get("max_clip_seconds", 600.0)
+    return Preprocessing.of(
+        backbone.feature_extractor, backbone.config, most, window_seconds=seconds, window_overlap=overlap
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "overlap", "starts"),
+    [
+        (16_000, 0.5, (0,)),
+        (16_001, 0.5, (0, 1)),
+        (24_000, 0.5, (0, 8_000)),
+        (40_000, 0.5, (0, 8_000, 16_000, 24_000)),
+        (41_000, 0.5, (0, 8_000, 16_000, 24_000, 25_000)),
+        (40_000, 0.0, (0, 16_000, 24_000)),
+    ],
+)
+def test_windows_cover_a_clip_up_to_its_end(samples: int, overlap: float, starts: tuple[int, ...]) -> None:
+    assert windowed(overlap=overlap).windows(samples) == starts
+
+
+def test_windows_of_a_clip_hold_its_samples_and_no_others() -> None:
+    """What is split are clips: a window never reaches into another one, whatever shares its batch."""
+    rng = np.random.default_rng(0)
+    waves = [rng.normal(size=size).astype(np.float32) for size in (41_000, 40_100, 9_000, 24_000)]
+    heard: dict[int, torch.Tensor] = {}
+    for positions, features in windowed().batches(waves, 32):
+        heard |= dict(zip(positions, features["input_values"], strict=True))
+    for position, starts in enumerate([(0, 8_000, 16_000, 24_000, 25_000), (0, 8_000, 16_000, 24_000, 24_100)]):
+        expected = np.stack([waves[position][start : start + 16_000] for start in starts])
+        np.testing.assert_array_equal(heard[position], expected)
+    assert heard[2].shape == (1, 9_514)  # shorter than a window: padded as without
+    assert heard[3].shape == (2, 16_000)
+
+
+def test_a_long_clip_is_cut_before_it_is_heard_through_windows() -> None:
+    assert windowed(max_clip_seconds=3.0).features([np.ones(80_000, np.float32)])["input_values"].shape == (
+        1,
+        5,
+        16_000,
+    )
+
+
+def test_clips_that_augmentation_made_longer_still_share_a_batch() -> None:
+    waves = [np.ones(size, np.float32) for size in (24_000, 33_000, 15_000)]
+    assert windowed().features(waves)["input_values"].shape == (3, 4, 16_000)
+
+
+def test_ten_minutes_are_few_windows_in_training_and_a_batch_of_their_own() -> None:
+    ten_minutes = np.zeros(600 * 16_000, np.float32)
+    preprocessing = windowed(seconds=10.0)
+    batches = list(preprocessing.batches([ten_minutes, ten_minutes], 32))
+    assert [features["input_values"].shape for _, features in batches] == [(1, 119, 160_000)] * 2
+    assert preprocessing.features([ten_minutes], most_windows=16)["input_values"].shape == (1, 16, 160_000)
+
+
+def test_windows_keep_the_mask_of_short_clips(tmp_path: Path) -> None:
+    backbone = backbones.resolve(str(tiny_checkpoint("wav2vec2-stable", tmp_path)))
+    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0, window_seconds=1.0)
+    assert preprocessing.features([np.ones(9_000, np.float32)])["attention_mask"].sum(dim=2).tolist() == [[9_000]]
+    assert preprocessing.features([np.ones(20_000, np.float32)])["attention_mask"].sum(dim=2).tolist() == [[16_000] * 2]
+
+
+def test_extractors_with_a_window_hear_long_clips_through_shorter_ones(tmp_path: Path) -> None:
+    backbone = backbones.resolve(str(tiny_checkpoint("ast", tmp_path)))
+    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0, window_seconds=0.96)
+    assert preprocessing.features([np.ones(32_000, np.float32)])["input_values"].shape == (1, 4, 96, 32)
+    with pytest.raises(BackboneError, match=r"model.window_seconds: 2: this backbone hears windows from 0.5 s to 0.96"):
+        Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0, window_seconds=2.0)
+
+
+def test_windows_are_saved_and_loaded(tmp_path: Path) -> None:
+    backbone = backbones.resolve("speech-embedding")
+    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 60.0, window_seconds=2.0)
+    preprocessing.save(tmp_path)
+    again = Preprocessing.load(tmp_path)
+    assert (again.window_seconds, again.window_overlap, again.max_seconds) == (2.0, 0.5, 60.0)
+    assert again.sha256 == preprocessing.sha256 != of("speech-embedding", 60.0).sha256
+
+
 def test_a_folder_without_preprocessing_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="holds no whole Tenuto checkpoint"):
         Preprocessing.load(tmp_path)
