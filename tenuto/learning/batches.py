@@ -6,7 +6,9 @@ the epoch.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ from tenuto.learning.preprocessing import MAX_TRAINING_WINDOWS, Features, Prepro
 from tenuto.settings import AugmentSettings
 
 _MASKED_SHARE = 0.12
+_MAX_KEPT_BYTES = 256 * 2**20
+
+Prepared = tuple[list[int], Features]
+"""Positions of clips and the model's input for them, as `Preprocessing.batches` gives them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,42 @@ class Material:
     def targets(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
         """What the model should say of each row, as `tenuto.labels.targets` puts it."""
         return labels.targets(rows["label"].to_numpy(), self.labels, self.kind)
+
+    def validation_batches(self, batch_size: int) -> Iterable[Prepared]:
+        """The validation clips as a model hears them; they are prepared once when they take up to 256 MB of memory."""
+        rows, preprocessing = self.validation, self.preprocessing
+        return self._kept.setdefault(
+            batch_size,
+            _Kept(lambda: preprocessing.batches(embedding.waves(rows, self.data, preprocessing), batch_size)),
+        )
+
+    @cached_property
+    def _kept(self) -> dict[int, _Kept]:
+        return {}
+
+
+class _Kept:
+    """Batches that are prepared when they are first iterated over, and kept when they are small."""
+
+    def __init__(self, prepare: Callable[[], Iterator[Prepared]]) -> None:
+        self._prepare = prepare
+        self._batches: list[Prepared] | None = None
+
+    def __iter__(self) -> Iterator[Prepared]:
+        if self._batches is not None:
+            yield from self._batches
+            return
+        kept: list[Prepared] = []
+        size = 0
+        for batch in self._prepare():
+            size += sum(tensor.nbytes for tensor in batch[1].values())
+            if size <= _MAX_KEPT_BYTES:
+                kept.append(batch)
+            else:
+                kept.clear()
+            yield batch
+        if size <= _MAX_KEPT_BYTES:
+            self._batches = kept
 
 
 class TrainingBatches(Dataset[dict[str, Any]]):

@@ -24,11 +24,12 @@ from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance
 from tenuto.learning.backbones import Backbone
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder, Progress
+from tenuto.learning.optimizers import RATE_FACTORS
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.learning.probe import FittedHead
 from tenuto.learning.trainer import Scores
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
-from tenuto.settings import Params
+from tenuto.settings import FinetuneSettings, Params
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,15 @@ def train_candidate(
     """The candidate, trained on the clips of split 'train' and chosen on 'validation', as the folder `output`.
 
     `clips` is the manifest with `split`; their paths are relative to `data`. A finished `output` is taken as it is, a
-    killed training goes on. Raises TrainingError when the splits are too small.
+    killed training goes on. Raises TrainingError when the splits are too small, or the backbone cannot be trained in
+    the way that is asked for.
     """
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)
     started = time.monotonic()
     setup = set_up(clips, data, params)
     model = setup.backbone.pretrained(setup.material.labels, seed=params.seed, kind=params.data.labels)
+    trainer.check(model, params.finetune)
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
     scores, origin = _finetuned(model, setup.material, params, output, on_progress)
@@ -84,9 +87,9 @@ def train_baseline(
     setup = set_up(clips, data, params)
     model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed, kind=params.data.labels)
     is_small = setup.backbone.is_embedded or not setup.backbone.is_pretrained
-    rate = params.finetune.scratch_learning_rate or _SCRATCH_LEARNING_RATE[is_small]
-    epochs = max(params.finetune.epochs, 1)
-    params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"epochs": epochs})})
+    default = _SCRATCH_LEARNING_RATE[is_small] * RATE_FACTORS[params.finetune.optimizer]
+    rate = params.finetune.scratch_learning_rate or default
+    params = params.model_copy(update={"finetune": _for_scratch(params.finetune, is_small)})
     scores, best = _train(model, setup.material, params, rate, output, on_progress)
     validation = {"macro_f1": scores.macro_f1, "log_loss": scores.log_loss}
     return _write(model, setup, output, started, origin=f"epoch {best} from random weights", validation=validation)
@@ -175,15 +178,26 @@ def _finetuned(
     if params.finetune.epochs == 0:
         return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    if params.finetune.unfreeze == "head":
-        model.requires_grad_(False)
-        backbones.head(model).requires_grad_(True)
-    rate = params.finetune.learning_rate or (_LEARNING_RATE[params.backbone == backbones.EMBEDDED])
+    default = _LEARNING_RATE[params.backbone == backbones.EMBEDDED] * RATE_FACTORS[params.finetune.optimizer]
+    rate = params.finetune.learning_rate or default
     after, best = _train(model, material, params, rate, output, on_progress)
     if after.selection < before.selection:
         model.load_state_dict(weights)
         return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
     return facts | {"macro_f1": after.macro_f1, "log_loss": after.log_loss}, f"epoch {best} of fine-tuning"
+
+
+def _for_scratch(settings: FinetuneSettings, is_small: bool) -> FinetuneSettings:
+    """Without what is for layers that have learned something, and what small networks have no need of."""
+    return settings.model_copy(
+        update={
+            "epochs": max(settings.epochs, 1),
+            "unfreeze": "all",
+            "layer_decay": 1.0,
+            "head_learning_rate": None,
+            "gradient_checkpointing": settings.gradient_checkpointing and not is_small,
+        }
+    )
 
 
 def _train(

@@ -16,7 +16,7 @@ import torch
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning.backbones import quiet, speech_embedding
-from tenuto.learning.preprocessing import Preprocessing, Wave, moved
+from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
 
 Array = npt.NDArray[np.float64]
 
@@ -72,9 +72,14 @@ class Predictor:
 
 def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:
     """(clips, classes) of a model in evaluation mode, in the order of `waves`."""
+    return logits_of(model, preprocessing.batches(waves, batch_size))
+
+
+def logits_of(model: Any, batches: Iterable[tuple[list[int], Features]]) -> Array:
+    """(clips, classes) of a model in evaluation mode, in the order of the positions that come with the batches."""
     rows: dict[int, npt.NDArray[np.float64]] = {}
     with torch.inference_mode():
-        for positions, features in preprocessing.batches(waves, batch_size):
+        for positions, features in batches:
             scores = model(**moved(features, model.device)).logits.double().cpu().numpy()
             rows.update(zip(positions, scores, strict=True))
     return _stacked(rows, model.config.num_labels)

@@ -1,15 +1,16 @@
 """Training of a whole model by transformers' Trainer, with the best epoch on the validation split kept.
 
 Second half of LP-FT for the candidate, all of the training for the baseline. A training that was killed goes on from
-its last epoch when it is called again with the same work folder.
+its last epoch when it is called again with the same work folder, and ends with the weights it would have had.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,28 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor
+from torch.optim.optimizer import Optimizer
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import SAFE_WEIGHTS_NAME
 
+from tenuto.errors import TrainingError
 from tenuto.labels import LabelType
-from tenuto.learning import backbones, embedding
+from tenuto.learning import backbones, execution, optimizers, unfreezing
+from tenuto.learning.averaging import Average
+from tenuto.learning.backbones import families
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
-from tenuto.learning.imbalance import Balance
-from tenuto.learning.losses import GroupDRO, Loss
-from tenuto.learning.predictor import decide, logits, probabilities
+from tenuto.learning.losses import GroupDRO
+from tenuto.learning.predictor import decide, logits_of, probabilities
+from tenuto.learning.preprocessing import Features, moved
+from tenuto.learning.unfreezing import Unfreezing
 from tenuto.settings import AugmentSettings, FinetuneSettings
 
 logger = logging.getLogger(__name__)
 _SHARES = "group_shares"
+_NEEDED = (SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth")
 Progress = Callable[[int, int], None]
 
 
@@ -54,8 +62,7 @@ def validate(model: Any, material: Material, batch_size: int) -> Scores:
     """The scores of `model` on the validation split, which is heard as it is."""
     was_training = model.training
     model.eval()
-    waves = embedding.waves(material.validation, material.data, material.preprocessing)
-    scores = logits(model, material.preprocessing, waves, batch_size)
+    scores = logits_of(model, material.validation_batches(batch_size))
     model.train(was_training)
     return score(scores, material.targets(material.validation), material.kind)
 
@@ -76,6 +83,16 @@ def score(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any], kind: LabelT
     )
 
 
+def check(model: Any, settings: FinetuneSettings) -> None:
+    """Raises TrainingError when `settings` ask of a model what it cannot do."""
+    unfreezing.check(families.stack(model), settings.unfreeze)
+    if settings.gradient_checkpointing and execution.checkpointed(model) is None:
+        raise TrainingError(
+            f"finetune.gradient_checkpointing true: {type(model).__name__} cannot do it; wanted false, or a "
+            "transformer such as wav2vec2, whisper or ast."
+        )
+
+
 def train(
     model: Any,
     material: Material,
@@ -89,25 +106,33 @@ def train(
 ) -> tuple[Scores, int]:
     """The validation scores of the best epoch, and its number; `model` then has the weights of that epoch.
 
-    `work` holds what is needed to resume.
+    With `settings.averaging` those are the averaged ones. `work` holds what is needed to resume. Raises TrainingError
+    when the model cannot be trained in the way that `settings` ask for.
     """
+    check(model, settings)
     model.config.apply_spec_augment = augmentation.spec_augment
     batches = TrainingBatches(material, augmentation, settings.batch_size, seed)
+    checkpoint = _resumable(work)
+    if checkpoint and _is_out_of_patience(_epochs(_state(checkpoint)["log_history"]), settings.patience):
+        settings = settings.model_copy(update={"epochs": round(_state(checkpoint)["epoch"])})
     trainer = _AudioTrainer(
         model,
-        _arguments(settings, len(batches), learning_rate, seed, work),
+        _arguments(settings, learning_rate, seed, work),
         batches=batches,
-        validate=lambda: validate(model, material, settings.batch_size),
+        material=material,
         augmentation=augmentation,
-        balance=material.balance,
+        settings=settings,
         on_progress=on_progress,
     )
-    with backbones.quiet():
-        trainer.train(resume_from_checkpoint=_resumable(work))
+    with (
+        backbones.quiet(),
+        execution.deterministic(settings.deterministic),
+        execution.checkpointing(model, settings.gradient_checkpointing),
+    ):
+        trainer.resume(checkpoint)
     model.eval()
     # the log goes back to before a kill
-    epochs = [entry for entry in trainer.state.log_history if "eval_selection" in entry]
-    best = max(epochs, key=lambda entry: entry["eval_selection"])
+    best = max(_epochs(trainer.state.log_history), key=lambda entry: entry["eval_selection"])
     return Scores(best["eval_macro_f1"], best["eval_log_loss"]), round(best["epoch"])
 
 
@@ -120,25 +145,86 @@ class _AudioTrainer(Trainer):
         arguments: TrainingArguments,
         *,
         batches: TrainingBatches,
-        validate: Callable[[], Scores],
+        material: Material,
         augmentation: AugmentSettings,
-        balance: Balance,
+        settings: FinetuneSettings,
         on_progress: Progress | None,
     ) -> None:
         super().__init__(model, arguments, train_dataset=batches, eval_dataset=batches, data_collator=_only_item)
         self.remove_callback(PrinterCallback)  # stdout belongs to the command line
         self._batches = batches
-        self._validate = validate
+        self._material = material
         self._augmentation = augmentation
-        self._loss = balance.loss
-        self._dro = None if balance.groups is None else GroupDRO(len(balance.group_names))
-        self.add_callback(_Epochs(batches, balance.loss, self._dro, on_progress))
+        self._settings = settings
+        self._network = model
+        self._loss = material.balance.loss
+        self._dro = None if material.balance.groups is None else GroupDRO(len(material.balance.group_names))
+        self._stack = families.stack(model)
+        self._unfreezing = Unfreezing(model, self._stack, settings.unfreeze, epochs=settings.epochs)
+        self._average = (
+            None
+            if settings.averaging == "none"
+            else Average(model, settings.averaging, epochs=settings.epochs, steps_per_epoch=len(batches))
+        )
+        self._forward = execution.Compiled(model) if settings.compile else model
+        self.add_callback(_Epochs(self, on_progress))
+
+    def resume(self, checkpoint: str | None) -> None:
+        """Train, from a checkpoint on when there is one, and give the model the weights of the best epoch."""
+        if self._average and checkpoint:
+            self._average.load(Path(checkpoint))
+        self.train(resume_from_checkpoint=checkpoint)
+        if self._average and self.state.best_model_checkpoint:
+            self._average.load(Path(self.state.best_model_checkpoint))
+            self._average.install()
+
+    def begin_epoch(self) -> None:
+        """Start the batches, the loss and the layers of the epoch that comes next."""
+        epoch = self.state.global_step // len(self._batches)
+        self._batches.begin(epoch)
+        self._loss.begin(epoch / self._settings.epochs)
+        self._unfreezing.begin(epoch)
+        shares = next((entry[_SHARES] for entry in reversed(self.state.log_history) if _SHARES in entry), None)
+        if self._dro is not None and shares is not None:
+            self._dro.shares = torch.tensor(shares)
+
+    def end_step(self) -> None:
+        """Take the weights after a step into their average."""
+        if self._average:
+            self._average.update(self.state.global_step)
+
+    def is_out_of_patience(self) -> bool:
+        """True when the last epochs brought no better macro-F1."""
+        return _is_out_of_patience(_epochs(self.state.log_history), self._settings.patience)
+
+    def create_optimizer(self, model: Any = None) -> Optimizer:
+        if self.optimizer is None:
+            self._unfreezing.free_all()
+            decayed, rate = self.get_decay_parameter_names(self._network), self.args.learning_rate
+            groups = optimizers.groups(self._network, self._stack, self._settings, rate, decayed)
+            self.optimizer = optimizers.optimizer(self._settings.optimizer, groups, rate)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        scheduled: Any = self.optimizer
+        warmup_steps = round(self._settings.warmup * num_training_steps)
+        schedule: Any = optimizers.schedule(
+            self._settings.schedule, scheduled, warmup_steps=warmup_steps, steps=num_training_steps
+        )
+        self.lr_scheduler = schedule
+        return schedule
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        super().save_model(output_dir, _internal_call=_internal_call)
+        if self._average and output_dir:
+            self._average.save(Path(output_dir))
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> SequentialSampler:
         return SequentialSampler(self._batches)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        scores = self._validate()
+        with self._average.installed(self._heard) if self._average else contextlib.nullcontext():
+            scores = validate(self._network, self._material, self._settings.batch_size)
         logger.info(
             "epoch %d: validation macro-F1 %.3f, log loss %.3f",
             round(self.state.epoch or 0),
@@ -157,42 +243,50 @@ class _AudioTrainer(Trainer):
         return metrics
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
+        self._unfreezing.hold_statistics()
         features, labels = inputs["features"], inputs["labels"]
         if self._augmentation.spec_augment:
             features = masked(features, has_windows=self._batches.has_windows)
         if self._augmentation.mixup_alpha == 0:
-            return self._mean(self._loss(model(**features).logits, labels), inputs["groups"])
+            return self._mean(self._loss(self._logits(features), labels), inputs["groups"])
         share, partner = draw_mixup(len(labels), self._augmentation.mixup_alpha)
-        logits = model(**mixed(features, share, partner)).logits
+        logits = self._logits(mixed(features, share, partner))
         values = share * self._loss(logits, labels) + (1 - share) * self._loss(logits, labels[partner])
         return self._mean(values, inputs["groups"])
+
+    def _logits(self, features: Features) -> Tensor:
+        is_short = self._settings.precision == "bfloat16"
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=is_short):
+            logits: Tensor = self._forward(**features).logits
+        return logits.float()
 
     def _mean(self, values: Tensor, groups: Tensor) -> Tensor:
         return values.mean() if self._dro is None else self._dro(values, groups)
 
+    def _heard(self) -> Iterator[Features]:
+        """The inputs of the training batches of this epoch."""
+        for index in range(len(self._batches)):
+            yield moved(self._batches[index]["features"], self.args.device)
+
 
 class _Epochs(TrainerCallback):
-    """Starts the batches and the loss of each epoch, and tells the progress."""
+    """Tells the trainer when epochs begin and steps end, and others of the progress; stops when patience is out."""
 
-    def __init__(
-        self, batches: TrainingBatches, loss: Loss, dro: GroupDRO | None, on_progress: Progress | None
-    ) -> None:
-        self._batches = batches
-        self._loss = loss
-        self._dro = dro
+    def __init__(self, trainer: _AudioTrainer, on_progress: Progress | None) -> None:
+        self._trainer = trainer
         self._on_progress = on_progress
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        epoch = state.global_step // len(self._batches)
-        self._batches.begin(epoch)
-        self._loss.begin(epoch / args.num_train_epochs)
-        shares = next((entry[_SHARES] for entry in reversed(state.log_history) if _SHARES in entry), None)
-        if self._dro is not None and shares is not None:
-            self._dro.shares = torch.tensor(shares)
+        self._trainer.begin_epoch()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.end_step()
         if self._on_progress:
             self._on_progress(state.global_step, state.max_steps)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._trainer.is_out_of_patience():
+            control.should_training_stop = True
 
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -202,32 +296,38 @@ def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _resumable(work: Path) -> str | None:
     """The last checkpoint of a killed training; those that the kill left unfinished are removed."""
     while work.is_dir() and (last := get_last_checkpoint(str(work))):
-        if _is_json(Path(last) / TRAINER_STATE_NAME):  # what the Trainer writes last
+        if _state(last) and all((Path(last) / name).is_file() for name in _NEEDED):
             logger.info("going on from %s", Path(last).name)
             return last
         shutil.rmtree(last)
     return None
 
 
-def _is_json(path: Path) -> bool:
+def _state(checkpoint: str) -> Any:
+    """The Trainer's state, which it writes last; None when it was not written."""
     try:
-        json.loads(path.read_bytes())
+        return json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_bytes())
     except (OSError, ValueError):
-        return False
-    return True
+        return None
 
 
-def _arguments(
-    settings: FinetuneSettings, steps_per_epoch: int, learning_rate: float, seed: int, work: Path
-) -> TrainingArguments:
+def _epochs(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of the finished epochs in a Trainer's log."""
+    return [entry for entry in log if "eval_selection" in entry]
+
+
+def _is_out_of_patience(epochs: list[dict[str, Any]], patience: int | None) -> bool:
+    scores = [entry["eval_macro_f1"] for entry in epochs]
+    return patience is not None and bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
+def _arguments(settings: FinetuneSettings, learning_rate: float, seed: int, work: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=1,
         learning_rate=learning_rate,
         weight_decay=settings.weight_decay,
-        warmup_steps=round(settings.warmup * settings.epochs * steps_per_epoch),
-        lr_scheduler_type="cosine",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,
