@@ -194,16 +194,22 @@ def shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
+_ONE_LABEL = ("accuracy", "balanced_accuracy")
+_SEVERAL_LABELS = ("micro_f1", "mean_average_precision", "accuracy")
+
+
 def _model_table(outcome: Outcome) -> Table:
     table = Table(title=f"all on the same test clips; dataset of {outcome.dataset.clips:,} clips", title_justify="left")
-    columns = ("macro_f1", "accuracy", "balanced_accuracy", "expected_calibration_error")
+    several = "mean_average_precision" in (outcome.metrics.get("candidate") or {})
+    columns = ["macro_f1", *(_SEVERAL_LABELS if several else _ONE_LABEL), "expected_calibration_error"]
     table.add_column("model")
     for column in columns:
-        table.add_column(column.replace("_", " ").replace("macro f1", "macro-F1"), justify="right")
-    names = {"candidate": "candidate", "baseline": "from scratch", "champion": "champion", "majority": "majority class"}
+        table.add_column(column.replace("_", " ").replace(" f1", "-F1"), justify="right")
+    names = {"candidate": "candidate", "baseline": "from scratch", "champion": "champion"}
+    names["majority"] = "most frequent labels" if several else "majority class"
     for key, name in names.items():
         metrics = outcome.metrics.get(key)
-        cells = [f"{metrics[c]:.3f}" if c in metrics else "" for c in columns] if metrics else ["none yet", "", "", ""]
+        cells = [f"{metrics[c]:.3f}" if c in metrics else "" for c in columns] if metrics else ["none yet"]
         table.add_row(name, *cells)
     return table
 

@@ -1,4 +1,4 @@
-"""The model as MLflow serves it: encoded audio in, one label and the probability of every class out.
+"""The model as MLflow serves it: encoded audio in, label (or labels) and the probability of every class out.
 
 MLflow stores this file with each registered version and runs it where the model is served, beside a copy of the
 package `tenuto`; neither Prefect nor DVC nor Great Expectations is needed there.
@@ -29,17 +29,23 @@ class AudioClassifier(PythonModel):
     ) -> pd.DataFrame:
         """One row per row of `model_input`, whose column `audio` holds encoded audio.
 
-        Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1].
+        Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1]. A model that gives
+        clips several labels has `labels` ('dog;rain', '' for none) in place of the first two.
         """
+        from tenuto.labels import joined
         from tenuto.sound import audio
 
         predictor = self._predictor
         recordings = [audio.decode_bytes(bytes(encoded)) for encoded in model_input["audio"]]
         probabilities = predictor.predict([audio.waveform(r, predictor.sample_rate_hz) for r in recordings])
         columns = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in predictor.labels])
-        best = probabilities.argmax(axis=1)
-        columns.insert(0, "label", [predictor.labels[i] for i in best])
-        columns.insert(1, "probability", probabilities.max(axis=1))
+        decided = predictor.decide(probabilities)
+        names = [joined(label for label, is_it in zip(predictor.labels, row, strict=True) if is_it) for row in decided]
+        if predictor.kind == "many":
+            columns.insert(0, "labels", names)
+        else:
+            columns.insert(0, "label", names)
+            columns.insert(1, "probability", (probabilities * decided).sum(axis=1))
         return columns
 
 

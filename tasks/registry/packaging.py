@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry import store
+from tenuto.learning.checkpoint import labels_per_clip
 from tenuto.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def save_model(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
     import tenuto
 
     probabilities = [ColSpec("double", f"p_{label}") for label in checkpoint.labels]
-    outputs = Schema([ColSpec("string", "label"), ColSpec("double", "probability"), *probabilities])
+    one_label = [ColSpec("string", "label"), ColSpec("double", "probability")]
+    answer = [ColSpec("string", "labels")] if labels_per_clip(checkpoint.path) == "many" else one_label
+    outputs = Schema([*answer, *probabilities])
     mlflow.pyfunc.save_model(
         path=str(folder),
         python_model=str(_PYFUNC),

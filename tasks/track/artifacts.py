@@ -89,7 +89,9 @@ def write(contents: dict[str, bytes], folder: Path) -> None:
 
 
 def plots(evaluation: Evaluation) -> dict[str, bytes]:
-    """The confusion matrix of each model as PNG."""
+    """The confusion matrix of each model as PNG; none with several labels a clip."""
+    if evaluation.labels_per_clip == "many":
+        return {}
     return {f"plots/confusion-{model}.png": _confusion(evaluation, model) for model in evaluation.confusion}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenuto.errors import BackboneError
+from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def read(folder: Path) -> Checkpoint:
     except (OSError, ValueError) as error:
         raise BackboneError(f"{folder} is no finished checkpoint of Tenuto: {error}") from error
     return Checkpoint(path=folder, sha256=sha256(folder), **facts)
+
+
+def labels_per_clip(folder: Path) -> LabelType:
+    """How many labels a clip gets from the model in the checkpoint `folder`, by its config alone."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "many" if config.get("problem_type") == MULTI_LABEL else "one"
 
 
 def sha256(folder: Path) -> str:

@@ -3,16 +3,21 @@
 The opponent is the champion, or the from-scratch baseline when there is no champion yet. Clips that the candidate
 lost come first: they are what a promotion would cost. Clips that both models hear as the same other class come last:
 often it is the label that is wrong.
+
+With several labels a clip the two models hardly ever agree on everything, so there the clips are the candidate's misses
+and false alarms, label by label, the labels with the most first.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from tenuto import labels
 from tenuto.errors import ClipError
 from tenuto.records import GROUP_PREFIX, Evaluation
 from tenuto.reporting import sounds
@@ -21,21 +26,29 @@ from tenuto.reporting.formats import counted
 logger = logging.getLogger(__name__)
 
 MOST_PER_KIND = {"lost": 12, "won": 8, "both wrong": 6, "label in doubt": 6}
+MOST_LABELS, MOST_PER_LABEL = 8, 3
+"""With several labels a clip: of so many labels, so many misses and so many false alarms each."""
+
 MOST_SOUND_BYTES = 2_000_000
 """What the players of one page may weigh together."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One clip, what its label says and what the two models answered, each with its probability."""
+    """One clip, what its label says and what the two models answered, each with its probability.
+
+    With several labels a clip, the probabilities and what is right are those of the label that the clip is here for.
+    """
 
     clip_id: str
-    kind: str  # a key of MOST_PER_KIND
+    kind: str  # a key of Listening.totals
     label: str
     candidate: str
     candidate_probability: float
     opponent: str
     opponent_probability: float
+    is_right: bool
+    is_opponent_right: bool
     source: str
     groups: list[str]
     sound: sounds.Sound | None = None
@@ -49,16 +62,20 @@ class Listening:
     totals: dict[str, int]
     clips: list[Heard]
     without_player: int
+    is_by_label: bool = False  # with several labels a clip
 
     @property
     def by_kind(self) -> list[tuple[str, list[Heard]]]:
         """The clips of each kind that has any."""
-        kinds = [(kind, [one for one in self.clips if one.kind == kind]) for kind in MOST_PER_KIND]
+        kinds = [(kind, [one for one in self.clips if one.kind == kind]) for kind in self.totals]
         return [(kind, clips) for kind, clips in kinds if clips]
 
     @property
     def invitation(self) -> str:
         """What there is to hear, in a few words; empty when there is nothing."""
+        if self.is_by_label:
+            mistakes = counted(sum(self.totals.values()), "miss or false alarm", "misses and false alarms")
+            return f"Listen to {len(self.clips)} of {mistakes}" if self.clips else ""
         in_doubt = sum(one.kind == "label in doubt" for one in self.clips)
         here = len(self.clips) - in_doubt
         disagreements = sum(n for kind, n in self.totals.items() if kind != "label in doubt")
@@ -76,16 +93,56 @@ def worth_hearing(evaluation: Evaluation | None, clips: pd.DataFrame | None, dat
     opponent = next((m for m in ("champion", "baseline") if (answers["model"] == m).any()), None)
     if opponent is None or not (answers["model"] == "candidate").any():
         return None
-    pairs = _pairs(answers, opponent)
-    chosen = [row for kind, most in MOST_PER_KIND.items() for row in _foremost(pairs, kind, most)]
+    if evaluation.labels_per_clip == "many":
+        cases = _by_label(answers, opponent, evaluation.labels)
+        totals = {kind: len(rows) for kind, rows in cases.items()}
+        chosen = [row for rows in cases.values() for _, row in rows.head(MOST_PER_LABEL).iterrows()]
+    else:
+        pairs = _pairs(answers, opponent)
+        totals = {kind: int((pairs["kind"] == kind).sum()) for kind in MOST_PER_KIND}
+        chosen = [row for kind, most in MOST_PER_KIND.items() for row in _foremost(pairs, kind, most)]
     heard = _with_sound([_heard(row, clips) for row in chosen], clips, data)
-    totals = {kind: int((pairs["kind"] == kind).sum()) for kind in MOST_PER_KIND}
-    return Listening(opponent, totals, heard, sum(one.sound is None for one in heard))
+    without = sum(one.sound is None for one in heard)
+    return Listening(opponent, totals, heard, without, evaluation.labels_per_clip == "many")
+
+
+def _by_label(answers: pd.DataFrame, opponent: str, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The candidate's misses and false alarms per label, the plainest first; labels with the most mistakes first."""
+    candidate, other = (answers[answers["model"] == m].set_index("clip_id") for m in ("candidate", opponent))
+    both = candidate.join(other[["predicted"]].add_suffix("_opponent"), how="inner")
+    other = other.loc[both.index]
+    truth, said, theirs = (
+        pd.DataFrame(labels.matrix(both[column].tolist(), names), both.index, list(names))
+        for column in ("label", "predicted", "predicted_opponent")
+    )
+    told = both.assign(
+        **{column: both[column].map(_in_words) for column in ("label", "predicted", "predicted_opponent")}
+    )
+    wrong = (truth != said).sum().sort_values(ascending=False, kind="stable").head(MOST_LABELS)
+    cases: dict[str, pd.DataFrame] = {}
+    for name in wrong[wrong > 0].index:
+        cells = {
+            "is_right": False,
+            "is_right_opponent": theirs[name] == truth[name],
+            "probability": both[f"p_{name}"],
+            "probability_opponent": other[f"p_{name}"],
+        }
+        for kind, place, is_missed in (
+            (f"{name}: missed", truth[name] & ~said[name], True),
+            (f"{name}: false alarms", ~truth[name] & said[name], False),
+        ):
+            rows = told.assign(kind=kind, **cells)[place].sort_index()
+            cases[kind] = rows.sort_values("probability", ascending=is_missed, kind="stable")
+    return {kind: rows for kind, rows in cases.items() if len(rows)}
+
+
+def _in_words(text: str) -> str:
+    return ", ".join(labels.parts(text)) or "none"
 
 
 def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
     """One row per test clip: both answers, both probabilities, and the kind of the case."""
-    theirs = _answers_of(answers, opponent)[["predicted", "probability"]].add_suffix("_opponent")
+    theirs = _answers_of(answers, opponent)[["predicted", "probability", "is_right"]].add_suffix("_opponent")
     both = _answers_of(answers, "candidate").join(theirs, how="inner")
     both["kind"] = [
         _kind(label, candidate, other)
@@ -96,7 +153,7 @@ def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
 
 def _answers_of(answers: pd.DataFrame, model: str) -> pd.DataFrame:
     own = answers[answers["model"] == model].set_index("clip_id")
-    return own.assign(probability=own.filter(regex="^p_").max(axis=1))
+    return own.assign(probability=own.filter(regex="^p_").max(axis=1), is_right=own["predicted"] == own["label"])
 
 
 def _kind(label: str, candidate: str, opponent: str) -> str:
@@ -126,6 +183,8 @@ def _heard(row: pd.Series, clips: pd.DataFrame | None) -> Heard:
         candidate_probability=float(row["probability"]),
         opponent=row["predicted_opponent"],
         opponent_probability=float(row["probability_opponent"]),
+        is_right=bool(row["is_right"]),
+        is_opponent_right=bool(row["is_right_opponent"]),
         source=_cell(clips, str(row.name), "source") or str(row.name),
         groups=groups,
     )

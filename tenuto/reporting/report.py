@@ -118,7 +118,7 @@ def _context(inputs: ReportInputs, folder: Path) -> dict[str, Any]:
         "passed_findings": [finding for finding in findings if finding.success],
         "data_docs": decision.link_from(folder, inputs.validation.data_docs if inputs.validation else None),
         "fill": decision.fill(inputs.fill) if inputs.fill else [],
-        "splits": tables.splits(clips),
+        "splits": tables.splits(clips, inputs.params.data.labels if inputs.params else "one"),
         "quarantine": tables.quarantine(inputs.quarantine_path),
         "examples": _examples(inputs, clips),
         "stages": decision.stages(inputs.seconds),
@@ -148,7 +148,10 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         return {"models": [], "listen": None}
     return {
         "unit": evaluation.unit_name,
+        "labels_per_clip": evaluation.labels_per_clip,
         "models": scores.models(evaluation, inputs.champion),
+        "metrics": scores.columns(evaluation),
+        "group_metrics": scores.group_metrics(evaluation),
         "remarks": scores.remarks(evaluation),
         "classes": scores.classes(evaluation),
         "groups": scores.groups(evaluation),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenuto.records import Evaluation, Interval, RegisteredModel
 from tenuto.reporting.formats import counted
@@ -16,6 +16,15 @@ MODELS = {
     "majority": "Majority class",
 }
 """In the order of the page; any other model follows under its own name."""
+
+MOST_FREQUENT = "Most frequent labels"
+"""The majority, where a clip has several labels."""
+
+ACCURACY = ("accuracy", "Accuracy", "Accuracy")
+MACRO_F1 = ("macro_f1", "Macro\N{NON-BREAKING HYPHEN}F1", "Macro\N{NON-BREAKING HYPHEN}F1")
+MICRO_F1 = ("micro_f1", "Micro\N{NON-BREAKING HYPHEN}F1", "Micro\N{NON-BREAKING HYPHEN}F1")
+ALL_RIGHT = ("accuracy", "All labels right", "All right")
+CALIBRATION = ("expected_calibration_error", "Calibration error", "Calibration")
 
 WIDEST_MATRIX = 14
 """More classes than these are shown as coloured cells without numbers."""
@@ -44,12 +53,19 @@ def model_keys(evaluation: Evaluation) -> list[str]:
     return [m for m in MODELS if m in evaluation.metrics] + [m for m in evaluation.metrics if m not in MODELS]
 
 
+def columns(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """The metrics beside macro-F1: name, heading, and a shorter one."""
+    if evaluation.labels_per_clip == "one":
+        return [ACCURACY, ("balanced_accuracy", "Balanced accuracy", "Balanced"), CALIBRATION]
+    return [("mean_average_precision", "Mean average precision", "mAP"), MICRO_F1, ALL_RIGHT, CALIBRATION]
+
+
 def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[ModelRow]:
     """The comparison, one row per model."""
     return [
         ModelRow(
             key=key,
-            name=_name(key),
+            name=_name(key, evaluation),
             version=champion.version if key == "champion" and champion else "",
             metrics=evaluation.metrics[key],
             interval=evaluation.intervals.get(key),
@@ -61,7 +77,7 @@ def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[Mod
 
 def remarks(evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing: what was resampled, what was left out, what could not be scored."""
-    sentences = [f"{_name(model)} was not scored: {why}." for model, why in evaluation.unscored.items()]
+    sentences = [f"{_name(model, evaluation)} was not scored: {why}." for model, why in evaluation.unscored.items()]
     if evaluation.left_out:
         clips = counted(len(evaluation.left_out), "test clip")
         verb = "is" if len(evaluation.left_out) == 1 else "are"
@@ -72,7 +88,9 @@ def remarks(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def _name(key: str) -> str:
+def _name(key: str, evaluation: Evaluation) -> str:
+    if key == "majority" and evaluation.labels_per_clip == "many":
+        return MOST_FREQUENT
     return MODELS.get(key, key)
 
 
@@ -92,8 +110,22 @@ class Bar:
 
 
 def classes(evaluation: Evaluation) -> list[Bar]:
-    """Per-class recall, the weakest first; classes without test clips last."""
-    return _bars(evaluation.per_class, "recall")
+    """Per-class recall, the weakest first; classes without test clips last.
+
+    With several labels a clip also the threshold, and how often the label was named falsely and missed.
+    """
+    bars = _bars(evaluation.per_class, "recall")
+    if evaluation.labels_per_clip == "one" or not bars:
+        return bars
+    thresholds = evaluation.thresholds.get("candidate", {})
+    told = dict(zip(evaluation.labels, evaluation.confusion["candidate"], strict=True))
+    return [replace(bar, figures=bar.figures | _decided(told[bar.name], thresholds.get(bar.name))) for bar in bars]
+
+
+def _decided(counts: list[int], threshold: float | None) -> dict[str, float]:
+    _, false_alarms, missed, _ = counts
+    found = {"false_alarms": float(false_alarms), "missed": float(missed)}
+    return found if threshold is None else found | {"threshold": threshold}
 
 
 def _bars(scores: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> list[Bar]:
@@ -126,14 +158,20 @@ class Group:
     gaps: dict[str, float]  # largest minus smallest score, per model
 
 
+def group_metrics(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """What groups and bands are sorted by, and what stands beside it: name, heading, and a shorter one."""
+    return [ACCURACY, MACRO_F1] if evaluation.labels_per_clip == "one" else [MACRO_F1, ALL_RIGHT]
+
+
 def groups(evaluation: Evaluation) -> list[Group]:
-    """Accuracy per value of each group."""
+    """Accuracy per value of each group; with several labels a clip, macro-F1."""
+    metric = group_metrics(evaluation)[0][0]
     names = evaluation.per_group.get("candidate", {})
     return [
         Group(
             name,
-            _bars({model: per.get(name, {}) for model, per in evaluation.per_group.items()}, "accuracy"),
-            {m: g[name]["accuracy"] for m, g in evaluation.gaps.items() if "accuracy" in g.get(name, {})},
+            _bars({model: per.get(name, {}) for model, per in evaluation.per_group.items()}, metric),
+            {m: g[name][metric] for m, g in evaluation.gaps.items() if metric in g.get(name, {})},
         )
         for name in names
     ]
@@ -150,12 +188,13 @@ SLICES = {
 
 
 def slices(evaluation: Evaluation) -> list[Group]:
-    """Accuracy per band of each acoustic condition that differs between the test clips."""
+    """Accuracy, or macro-F1, per band of each acoustic condition that differs between the test clips."""
+    metric = group_metrics(evaluation)[0][0]
     found = evaluation.per_slice.get("candidate", {})
     return [
         Group(
             SLICES.get(kind, kind),
-            _bars({model: per.get(kind, {}) for model, per in evaluation.per_slice.items()}, "accuracy"),
+            _bars({model: per.get(kind, {}) for model, per in evaluation.per_slice.items()}, metric),
             {},
         )
         for kind in [*(k for k in SLICES if k in found), *(k for k in found if k not in SLICES)]
@@ -173,7 +212,8 @@ class Latency:
 
 def latency(evaluation: Evaluation) -> list[Latency]:
     """One row per model that was timed."""
-    return [Latency(m, _name(m), evaluation.latency[m]) for m in model_keys(evaluation) if evaluation.latency.get(m)]
+    timed = [model for model in model_keys(evaluation) if evaluation.latency.get(model)]
+    return [Latency(model, _name(model, evaluation), evaluation.latency[model]) for model in timed]
 
 
 @dataclass(frozen=True)
@@ -195,12 +235,18 @@ class Confusion:
 
 
 def confusions(evaluation: Evaluation) -> list[Confusion]:
-    """The matrices of the candidate, the baseline and the champion; the majority class needs none."""
+    """The matrices of the candidate, the baseline and the champion; the majority class needs none.
+
+    None with several labels a clip: which label was heard in place of which is not to be told there.
+    """
+    if evaluation.labels_per_clip == "many":
+        return []
     keys = [key for key in model_keys(evaluation) if key in evaluation.confusion and key != "majority"]
-    return [_confusion(key, evaluation.labels, evaluation.confusion[key]) for key in keys]
+    return [_confusion(key, evaluation) for key in keys]
 
 
-def _confusion(key: str, labels: tuple[str, ...], matrix: list[list[int]]) -> Confusion:
+def _confusion(key: str, evaluation: Evaluation) -> Confusion:
+    labels, matrix = evaluation.labels, evaluation.confusion[key]
     rows = [
         (label, [(clips, clips / max(sum(row), 1)) for clips in row]) for label, row in zip(labels, matrix, strict=True)
     ]
@@ -210,7 +256,7 @@ def _confusion(key: str, labels: tuple[str, ...], matrix: list[list[int]]) -> Co
     mistakes.sort(key=lambda mistake: (-mistake[2], mistake))
     return Confusion(
         key=key,
-        name=_name(key),
+        name=_name(key, evaluation),
         labels=labels,
         rows=rows,
         mistakes=mistakes[:MOST_CONFUSIONS],
@@ -233,4 +279,5 @@ def noise(evaluation: Evaluation) -> Noise | None:
     if not keys:
         return None
     levels = list(evaluation.noise[keys[0]])
-    return Noise(levels, [(key, _name(key), [evaluation.noise[key].get(level) for level in levels]) for key in keys])
+    recalls = {key: [evaluation.noise[key].get(level) for level in levels] for key in keys}
+    return Noise(levels, [(key, _name(key, evaluation), row) for key, row in recalls.items()])

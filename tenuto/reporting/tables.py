@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tenuto.labels import LabelType, parts
+
 SPLITS = ("train", "validation", "test", "golden", "aside")
 MOST_QUARANTINED = 100
 MOST_ASIDE = 5
@@ -36,15 +38,23 @@ def read(path: Path | None) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path is not None and path.is_file() else None
 
 
-def splits(clips: pd.DataFrame | None) -> Splits | None:
-    """Clips per label and split, None without a clips table."""
+def splits(clips: pd.DataFrame | None, kind: LabelType = "one") -> Splits | None:
+    """Clips per label and split, None without a clips table.
+
+    With several labels a clip it counts for each of them, and without any as 'none'; totals count it once.
+    """
     if clips is None or "split" not in clips:
         return None
     names = [name for name in SPLITS if (clips["split"] == name).any()]
-    counts = pd.crosstab(clips["label"], clips["split"]).reindex(columns=names, fill_value=0)
+    each = clips if kind == "one" else clips.assign(label=clips["label"].map(_labels_of)).explode("label")
+    counts = pd.crosstab(each["label"], each["split"]).reindex(columns=names, fill_value=0)
     counts = counts.sort_values(names[0], kind="stable") if names else counts
     rows = [(str(label), [int(n) for n in row], int(row.sum())) for label, row in counts.iterrows()]
-    return Splits(rows, [int(counts[name].sum()) for name in names], names, _aside(clips))
+    return Splits(rows, [int((clips["split"] == name).sum()) for name in names], names, _aside(clips))
+
+
+def _labels_of(text: str) -> tuple[str, ...]:
+    return parts(text) or ("none",)
 
 
 def _aside(clips: pd.DataFrame) -> list[tuple[str, int]]:

@@ -184,6 +184,8 @@ def summarise(
     """All metrics and intervals that follow from the table of answers, which lies at `path`."""
     answers = read_answers(table, labels, unit, kind)
     truth, scores = answers.truth, answers.probabilities
+    has_labels = kind == "one" or bool(truth.any())  # of nothing there is no mean over classes
+    intervals = {model: _macro_f1(answers, model, None, settings) for model in answers.predicted if has_labels}
     first = table.iloc[: len(answers.truth)]
     groups = _parts(answers, {name: first[GROUP_PREFIX + name] for name in group_names(first)})
     return Evaluation(
@@ -196,11 +198,11 @@ def summarise(
         per_slice=_parts(answers, {kind: first[SLICE_PREFIX + kind] for kind in acoustics.kinds(first)}),
         gaps={m: {name: metrics.gaps(found) for name, found in by.items()} for m, by in groups.items()},
         confusion={m: metrics.confusion(truth, p, len(labels)) for m, p in answers.predicted.items()},
-        intervals={model: _macro_f1(answers, model, None, settings) for model in answers.predicted},
+        intervals=intervals,
         differences={
             model: _macro_f1(answers, CANDIDATE, model, settings)
-            for model in answers.predicted
-            if model != CANDIDATE and CANDIDATE in answers.predicted
+            for model in intervals
+            if model != CANDIDATE and CANDIDATE in intervals
         },
         unit_name=unit,
     )

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from tenuto.labels import parts
 from tenuto.learning import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Verdict
 from tenuto.reporting import scores
@@ -33,7 +34,7 @@ MOST_TABLES = 8
 RARE_SHARE = 0.5
 """A class with fewer training clips than this share of the median class's is called rare."""
 
-_METRICS = ("macro_f1", "accuracy", "balanced_accuracy")
+_METRICS = ("macro_f1", "micro_f1", "mean_average_precision", "accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +70,21 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "lineage": plain(card.lineage),
         "mlflow_run": card.mlflow_run,
         "labels": list(found.labels),
+        "labels_per_clip": found.labels_per_clip,
+        "metrics": [(name, title) for name, title, _ in scores.columns(found) if name != scores.CALIBRATION[0]],
+        "group_metric": scores.group_metrics(found)[0][1],
         "unit": found.unit_name,
         "confidence": card.params.evaluate.confidence,
         "models": _models(found, card),
         "remarks": scores.remarks(found),
         "golden": _models(card.golden, card) if card.golden else [],
-        "classes": _table(scores.Group("class", scores.classes(found), {}), clips, "label"),
+        "classes": _table(scores.Group("class", scores.classes(found), {}), _by_label(clips, found), "label"),
         "groups": [_table(group, clips, GROUP_PREFIX + group.name) for group in scores.groups(found)[:MOST_TABLES]],
         "slices": [_table(group, None, "") for group in scores.slices(found)[:MOST_TABLES]],
         "noise": plain(scores.noise(found)),
         "calibration": _calibration(found),
         "latency": [plain(row) for row in scores.latency(found)],
-        "data": _data(clips),
+        "data": _data(clips, _by_label(clips, found)),
         "stages": {stage: seconds for stage, seconds in card.seconds.items() if stage != "total"},
         "wall_seconds": sum(seconds for stage, seconds in card.seconds.items() if stage != "total"),
         "cpu_seconds": card.cpu_seconds,
@@ -102,6 +106,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _by_label(clips: pd.DataFrame | None, found: Evaluation) -> pd.DataFrame | None:
+    """The clips, a row for each label of each: that is as many rows where a clip has one label."""
+    if clips is None or found.labels_per_clip == "one":
+        return clips
+    return clips.assign(label=clips["label"].map(parts)).explode("label")
+
+
 def _models(found: Evaluation, card: CardInputs) -> list[dict[str, Any]]:
     rows = [plain(row) for row in scores.models(found, card.champion) if row.key != "majority"]
     return [row | {"metrics": dict.fromkeys(_METRICS) | row["metrics"]} for row in rows]
@@ -121,6 +132,7 @@ def _table(group: scores.Group, clips: pd.DataFrame | None, column: str) -> dict
             "test_clips": bar.figures.get("support"),
             "is_few": bar.figures.get("support", 0) < FEW_CLIPS,
             "candidate": bar.score,
+            **{name: bar.figures.get(name) for name in ("precision", "f1", "average_precision", "threshold")},
             **{rival: bar.rivals.get(rival) for rival in ("baseline", "champion")},
         }
         for bar in group.bars
@@ -149,6 +161,8 @@ def _calibration(found: Evaluation) -> dict[str, float] | None:
     if error is None or not math.isfinite(error):
         return None
     said = {"error": error, "accuracy": figures.get("accuracy", math.nan)}
+    if found.labels_per_clip == "many":
+        return {"error": error}
     if not found.probabilities_path.is_file():
         return said
     answers = pd.read_parquet(found.probabilities_path)
@@ -157,19 +171,19 @@ def _calibration(found: Evaluation) -> dict[str, float] | None:
     return said | {"confidence": float(confidence)}
 
 
-def _data(clips: pd.DataFrame | None) -> dict[str, Any] | None:
+def _data(clips: pd.DataFrame | None, by_label: pd.DataFrame | None) -> dict[str, Any] | None:
     """Clips per split, hours, classes with the rare ones named, and what the groups are."""
-    if clips is None:
+    if clips is None or by_label is None:
         return None
     seconds = float(clips["duration_seconds"].sum()) if "duration_seconds" in clips else None
-    trained = clips.loc[clips["split"] == "train", "label"].value_counts()
+    trained = by_label.loc[by_label["split"] == "train", "label"].value_counts()
     rare = trained[trained < RARE_SHARE * trained.median()].sort_values() if len(trained) else trained
     columns = [name for name in clips.columns if name.startswith(GROUP_PREFIX) and clips[name].notna().any()]
     return {
         "clips": len(clips),
         "seconds": seconds,
         "splits": {str(split): int(n) for split, n in clips["split"].value_counts().items()},
-        "classes": int(clips["label"].nunique()),
+        "classes": int(by_label["label"].nunique()),
         "rare": [{"name": str(label), "train_clips": int(n)} for label, n in rare.head(MOST_ROWS).items()],
         "more_rare": max(len(rare) - MOST_ROWS, 0),
         "groups": [_group(column.removeprefix(GROUP_PREFIX), clips[column]) for column in columns[:MOST_TABLES]],
