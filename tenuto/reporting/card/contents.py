@@ -71,7 +71,7 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "mlflow_run": card.mlflow_run,
         "labels": list(found.labels),
         "labels_per_clip": found.labels_per_clip,
-        "metrics": [(name, title) for name, title, _ in scores.columns(found) if name != scores.CALIBRATION[0]],
+        "metrics": [[name, title] for name, title, _ in scores.columns(found) if name != scores.CALIBRATION[0]],
         "group_metric": scores.group_metrics(found)[0][1],
         "unit": found.unit_name,
         "confidence": card.params.evaluate.confidence,
