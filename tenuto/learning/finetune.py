@@ -27,7 +27,7 @@ from tenuto.learning.embedding import Encoder, Progress
 from tenuto.learning.optimizers import RATE_FACTORS
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.learning.probe import FittedHead
-from tenuto.learning.trainer import Scores
+from tenuto.learning.trainer import OnEpoch, Scores
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
 from tenuto.settings import FinetuneSettings, Params
 
@@ -46,6 +46,7 @@ def train_candidate(
     output: Path,
     *,
     on_progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Checkpoint:
     """The candidate, trained on the clips of split 'train' and chosen on 'validation', as the folder `output`.
 
@@ -61,7 +62,7 @@ def train_candidate(
     trainer.check(model, params.finetune)
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
-    scores, origin = _finetuned(model, setup.material, params, output, on_progress)
+    scores, origin = _finetuned(model, setup.material, params, output, on_progress, on_epoch)
     return _write(model, setup, output, started, origin=origin, validation=scores)
 
 
@@ -170,7 +171,12 @@ def fit_head(material: Material, encoder: Encoder, params: Params, cache: Path) 
 
 
 def _finetuned(
-    model: Any, material: Material, params: Params, output: Path, on_progress: Progress | None
+    model: Any,
+    material: Material,
+    params: Params,
+    output: Path,
+    on_progress: Progress | None,
+    on_epoch: OnEpoch | None,
 ) -> tuple[dict[str, float], str]:
     """Fine-tune in place, unless the probe turns out better; gives the validation scores and who won."""
     before = trainer.validate(model, material, params.finetune.batch_size)
@@ -180,7 +186,7 @@ def _finetuned(
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
     default = _LEARNING_RATE[params.backbone == backbones.EMBEDDED] * RATE_FACTORS[params.finetune.optimizer]
     rate = params.finetune.learning_rate or default
-    after, best = _train(model, material, params, rate, output, on_progress)
+    after, best = _train(model, material, params, rate, output, on_progress, on_epoch)
     if after.selection < before.selection:
         model.load_state_dict(weights)
         return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
@@ -201,7 +207,13 @@ def _for_scratch(settings: FinetuneSettings, is_small: bool) -> FinetuneSettings
 
 
 def _train(
-    model: Any, material: Material, params: Params, rate: float, output: Path, on_progress: Progress | None
+    model: Any,
+    material: Material,
+    params: Params,
+    rate: float,
+    output: Path,
+    on_progress: Progress | None,
+    on_epoch: OnEpoch | None = None,
 ) -> tuple[Scores, int]:
     return trainer.train(
         model,
@@ -212,6 +224,7 @@ def _train(
         seed=params.seed,
         work=_work(output),
         on_progress=on_progress,
+        on_epoch=on_epoch,
     )
 
 

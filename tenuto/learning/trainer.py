@@ -58,6 +58,10 @@ class Scores:
         return self.macro_f1 - 1e-4 * min(self.log_loss, 10.0)
 
 
+OnEpoch = Callable[[int, Scores], None]
+"""Told the number of an epoch, from 1, and its scores; what it raises ends the training."""
+
+
 def validate(model: Any, material: Material, batch_size: int) -> Scores:
     """The scores of `model` on the validation split, which is heard as it is."""
     was_training = model.training
@@ -103,6 +107,7 @@ def train(
     seed: int,
     work: Path,
     on_progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> tuple[Scores, int]:
     """The validation scores of the best epoch, and its number; `model` then has the weights of that epoch.
 
@@ -123,6 +128,7 @@ def train(
         augmentation=augmentation,
         settings=settings,
         on_progress=on_progress,
+        on_epoch=on_epoch,
     )
     with (
         backbones.quiet(),
@@ -149,11 +155,13 @@ class _AudioTrainer(Trainer):
         augmentation: AugmentSettings,
         settings: FinetuneSettings,
         on_progress: Progress | None,
+        on_epoch: OnEpoch | None,
     ) -> None:
         super().__init__(model, arguments, train_dataset=batches, eval_dataset=batches, data_collator=_only_item)
         self.remove_callback(PrinterCallback)  # stdout belongs to the command line
         self._batches = batches
         self._material = material
+        self._on_epoch = on_epoch
         self._augmentation = augmentation
         self._settings = settings
         self._network = model
@@ -240,6 +248,8 @@ class _AudioTrainer(Trainer):
         shares: dict[str, Any] = {} if self._dro is None else {_SHARES: self._dro.shares.tolist()}
         self.log({**metrics, **shares})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self._on_epoch:
+            self._on_epoch(round(self.state.epoch or 0), scores)
         return metrics
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
