@@ -29,7 +29,9 @@ def measure(
     """The curve on the clips and splits that a retrain would use, and its picture."""
     with workspace.exclusive("curve"):
         version = dataset.fetch.fn(workspace.root)
-        clips = splits.assign(manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout))
+        clips = splits.assign(
+            manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout), kind=params.data.labels
+        )
         found = curve.measure(
             clips, workspace.data, params, workspace.cache, sizes, seeds=seeds, on_progress=on_progress
         )

@@ -68,7 +68,9 @@ def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationRepor
     with workspace.exclusive("data check"), tempfile.TemporaryDirectory(prefix="tenuto-check-") as folder:
         version = dataset.fetch.fn(workspace.root)
         table = Path(folder) / "clips.parquet"
-        clips = splits.assign(manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout))
+        clips = splits.assign(
+            manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout), kind=params.data.labels
+        )
         clips.to_parquet(table, index=False)
         champion = registry.champion.fn(tracking_uri, params.name, workspace.cache, workspace.ledger)
         report = validate.validate.fn(
@@ -79,6 +81,7 @@ def check_dataset(workspace: Workspace, params: Params) -> tuple[ValidationRepor
             champion.clips_path if champion else None,
             workspace.data_docs,
             has_champion=champion is not None,
+            kind=params.data.labels,
         )
     return report, stops(report, version, params)
 

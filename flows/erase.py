@@ -280,7 +280,9 @@ def _holdout_without(
     """The holdout without her, under which nobody else moves; None when there is none and nothing to say in one."""
     before = holdout.read(workspace.holdout)
     if hers.any():
-        before = splits.without(present, params.split, before, hers.to_numpy(), who.families, forgets=True)
+        before = splits.without(
+            present, params.split, before, hers.to_numpy(), who.families, forgets=True, kind=params.data.labels
+        )
     after = _without(before, who)
     return after if workspace.holdout.is_file() or after != holdout.Holdout() else None
 
@@ -303,8 +305,9 @@ def _moved(workspace: Workspace, params: Params, present: pd.DataFrame, hers: pd
     """How many other clips go to another split: none, but where hers were all that one split had."""
     left = present[~hers].assign(family=lambda rows: rows["family"].replace(who.families))
     try:
-        before = splits.assign(present, params.split, holdout.read(workspace.holdout))[~hers]["split"]
-        after = splits.assign(left, params.split, _holdout_without(workspace, params, present, hers, who))["split"]
+        kind, without = params.data.labels, _holdout_without(workspace, params, present, hers, who)
+        before = splits.assign(present, params.split, holdout.read(workspace.holdout), kind)[~hers]["split"]
+        after = splits.assign(left, params.split, without, kind)["split"]
     except TenutoError:
         return 0
     return int((before != after).sum())

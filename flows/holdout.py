@@ -77,7 +77,7 @@ def show(workspace: Workspace, params: Params) -> Status:
     table = manifest.read(workspace.manifest)
     uri = servers.tracking_uri(workspace, params)
     account = registry.account(uri, params.name, workspace.ledger, rules.wear, current)
-    clips, units = splits.divided(table, params.split, current)
+    clips, units = splits.divided(table, params.split, current, kind=params.data.labels)
     last = current.rotations[-1] if current.rotations else None
     return Status(
         generation=current.generation,
@@ -103,7 +103,7 @@ def rotate(workspace: Workspace, params: Params, *, reason: str = "", dry_run: b
     with workspace.exclusive("holdout rotate"):
         table = manifest.read(dataset.fetch.fn(workspace.root).manifest_path)
         before = holdouts.read(workspace.holdout)
-        clips, units = splits.divided(table, params.split, before)
+        clips, units = splits.divided(table, params.split, before, kind=params.data.labels)
         heard = heard_by.heard(tracking_uri, params.name, workspace.cache)
         if heard.versions == 0:
             raise RegistryError(
@@ -111,9 +111,10 @@ def rotate(workspace: Workspace, params: Params, *, reason: str = "", dry_run: b
             )
         group = splits.group_name(table, params.split)
         based = before.model_copy(update={"group": group})
-        drawn = rotation.draw(clips, units, heard.clips, based, datetime.now(UTC).replace(microsecond=0), reason)
+        now = datetime.now(UTC).replace(microsecond=0)
+        drawn = rotation.draw(clips, units, heard.clips, based, now, reason, kind=params.data.labels)
         after = rotation.rotated(before, drawn, group, params.split.hold_out)
-        divided = splits.assign(table, params.split, after)
+        divided = splits.assign(table, params.split, after, kind=params.data.labels)
         if not dry_run:
             scores = _champion_scores(workspace, params, tracking_uri, clips, divided, group)
             after = rotation.rotated(

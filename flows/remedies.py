@@ -22,7 +22,7 @@ def compare(
     with workspace.exclusive("remedies"):
         version = dataset.fetch.fn(workspace.root)
         recordings = manifest.read(version.manifest_path)
-        clips = splits.assign(recordings, params.split, holdout.read(workspace.holdout))
+        clips = splits.assign(recordings, params.split, holdout.read(workspace.holdout), kind=params.data.labels)
         group = splits.group_name(recordings, params.split)
         return remedies.compare(
             clips, workspace.data, params, group, workspace.cache, seeds=seeds, on_progress=on_progress

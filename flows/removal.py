@@ -6,6 +6,7 @@ the same ones may be added again, under another label for instance. Nobody else'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,6 +15,7 @@ from pydantic import Field
 from tasks import dataset
 from tenuto.dataset import manifest
 from tenuto.errors import TenutoError
+from tenuto.labels import classes, parts_of
 from tenuto.records import Record
 from tenuto.settings import Params
 from tenuto.splitting import holdout, splits
@@ -52,6 +54,7 @@ def plan(
         *finding.of_labels(present, labels),
     }
     gone = present["clip_id"].isin(ids)
+    kind = params.data.labels
     families = renamed_families(present[gone], present[~gone])
     rest = present[~gone].assign(family=lambda rows: rows["family"].replace(families))
     before = holdout.read(workspace.holdout)
@@ -60,9 +63,9 @@ def plan(
         who=Identities(clips=tuple(sorted(ids)), families=families),
         holdout=after if after != before else None,
         clips=tuple(sorted(ids)),
-        labels={str(label): int(n) for label, n in present.loc[gone, "label"].value_counts().sort_index().items()},
+        labels=dict(sorted(Counter(n for label in present.loc[gone, "label"] for n in parts_of(label, kind)).items())),
         left=len(rest),
-        lost_labels=tuple(sorted(set(present["label"]) - set(rest["label"]))),
+        lost_labels=tuple(sorted(set(classes(present["label"], kind)) - set(classes(rest["label"], kind)))),
         moved=moved,
         stops=stops,
     )
@@ -90,12 +93,14 @@ def _divided(
     """The holdout afterwards, how many other clips move, and why no retrain is possible then."""
     after = before
     try:
-        after = splits.without(present, params.split, before, gone.to_numpy(), families, forgets=False)
-        now = splits.assign(rest, params.split, after)["split"]
+        after = splits.without(
+            present, params.split, before, gone.to_numpy(), families, forgets=False, kind=params.data.labels
+        )
+        now = splits.assign(rest, params.split, after, kind=params.data.labels)["split"]
     except TenutoError as error:
         return after, 0, str(error)
     try:
-        then = splits.assign(present, params.split, before)["split"]
+        then = splits.assign(present, params.split, before, kind=params.data.labels)["split"]
     except TenutoError:
         return after, 0, ""
     return after, int((then[~gone] != now).sum()), ""

@@ -113,7 +113,8 @@ def prepare(run: Run) -> None:
     """Splits the clips and validates them."""
     job = run.job
     with job.stage("split") as stage:
-        run.clips = stage.made(split.split(run.lineage.dataset, job.params.split, run.folder, job.holdout))
+        settings, kind = job.params.split, job.params.data.labels
+        run.clips = stage.made(split.split(run.lineage.dataset, settings, run.folder, job.holdout, kind))
     with job.stage("find champion") as stage:
         run.champion = stage.made(find_champion(run))
     with job.stage("validate") as stage:
@@ -152,6 +153,7 @@ def check(run: Run) -> ValidationReport:
         run.champion.clips_path if run.champion else None,
         job.workspace.data_docs,
         has_champion=run.champion is not None,
+        kind=job.params.data.labels,
     )
 
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tenuto.dataset import manifest
+from tenuto.labels import LabelType
 from tenuto.records import DatasetVersion
 from tenuto.settings import SplitSettings
 from tenuto.splitting import splits
@@ -17,18 +18,25 @@ from tenuto.splitting.holdout import Holdout
 
 
 @task(name="split", task_run_name="split-{dataset.clips}-clips", cache_policy=NO_CACHE, persist_result=False)
-def split(dataset: DatasetVersion, settings: SplitSettings, folder: Path, holdout: Holdout | None = None) -> Path:
+def split(
+    dataset: DatasetVersion,
+    settings: SplitSettings,
+    folder: Path,
+    holdout: Holdout | None = None,
+    kind: LabelType = "one",
+) -> Path:
     """The clips table (the manifest with each clip's split), written under `folder` as Parquet."""
-    clips = splits.assign(manifest.read(dataset.manifest_path), settings, holdout)
+    clips = splits.assign(manifest.read(dataset.manifest_path), settings, holdout, kind)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "clips.parquet"
     clips.to_parquet(path, index=False)
-    _publish(clips)
+    _publish(clips, kind)
     return path
 
 
-def _publish(clips: pd.DataFrame) -> None:
+def _publish(clips: pd.DataFrame, kind: LabelType) -> None:
     """The number of clips per label and split as a Prefect artifact."""
-    counts = pd.crosstab(clips["label"], clips["split"]).reset_index()
+    each = manifest.by_label(clips, kind)
+    counts = pd.crosstab(each["label"], each["split"]).reset_index()
     table = {str(column): counts[column].tolist() for column in counts}
     create_table_artifact(table, key="clips-per-split", description="clips per label and split")

@@ -25,6 +25,11 @@ def parts(label: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in label.split(SEPARATOR)} - {""}))
 
 
+def parts_of(label: str, kind: LabelType) -> tuple[str, ...]:
+    """The labels that a manifest's `label` stands for."""
+    return (label,) if kind == "one" else parts(label)
+
+
 def joined(names: Iterable[str]) -> str:
     """The text that stands for several labels: 'dog;rain'."""
     return SEPARATOR.join(sorted(set(names)))
@@ -32,9 +37,7 @@ def joined(names: Iterable[str]) -> str:
 
 def classes(labels: Iterable[str], kind: LabelType) -> tuple[str, ...]:
     """All classes that occur, sorted."""
-    if kind == "one":
-        return tuple(sorted(set(labels)))
-    return tuple(sorted({part for label in set(labels) for part in parts(label)}))
+    return tuple(sorted({name for label in set(labels) for name in parts_of(label, kind)}))
 
 
 def matrix(
@@ -46,7 +49,7 @@ def matrix(
     places = {name: place for place, name in enumerate(names)}
     found = np.zeros((len(labels), len(names)), dtype=bool)
     for row, label in zip(found, labels, strict=True):
-        for part in (label,) if kind == "one" else parts(str(label)):
+        for part in parts_of(str(label), kind):
             if part in places:
                 row[places[part]] = True
     return found

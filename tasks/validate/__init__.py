@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tenuto import validation
+from tenuto.labels import LabelType
 from tenuto.records import ValidationReport
 
 
@@ -26,6 +27,7 @@ def validate(
     docs: Path,
     *,
     has_champion: bool = False,
+    kind: LabelType = "one",
 ) -> ValidationReport:
     """What every expectation found in a clips table, in the order of the file; Data Docs are built under `docs`.
 
@@ -38,4 +40,5 @@ def validate(
     suite = validation.load_expectations(expectations_path)
     others = {"quarantine": quarantine_path, "reference": reference_path, "champion": champion_clips_path}
     tables = {name: path for name, path in others.items() if path is not None and path.exists()}
-    return checkpoint.run(suite, clips_path, tables, docs, source=expectations_path.name, has_champion=has_champion)
+    source = expectations_path.name
+    return checkpoint.run(suite, clips_path, tables, docs, source=source, has_champion=has_champion, kind=kind)

@@ -33,6 +33,7 @@ from great_expectations.data_context.types.base import (
 from tasks.validate import pages
 from tasks.validate.expectations import engine_expectation
 from tenuto.dataset.manifest import group_names
+from tenuto.labels import LabelType
 from tenuto.records import Finding, ValidationReport
 from tenuto.validation import Entry, Expectations, Outcome, RowExpectation, require_groups
 from tenuto.validation.base import at_most_clips
@@ -49,17 +50,20 @@ def run(
     *,
     source: str,
     has_champion: bool = False,
+    kind: LabelType = "one",
 ) -> ValidationReport:
     """The suite's findings in a clips table; `tables` are Parquet files: quarantine, reference, champion.
 
     `source` is the file that the suite came from, for errors; `has_champion` says that there is a champion, with or
-    without a table.
+    without a table; `kind` whether clips have one label or several.
     """
     clips = pd.read_parquet(clips_path)
     require_groups(suite, group_names(clips), source)
     with _quiet(), TemporaryDirectory(prefix="tenuto-docs-") as built:
         # the library empties the folder that it builds in, and earlier pages are to stay
-        results, page = _checked(suite, clips, tables, has_champion, Path(built).resolve())
+        results, page = _checked(
+            suite, clips, tables, {"has_champion": has_champion, "kind": kind}, Path(built).resolve()
+        )
         pages.publish(Path(built), docs)
     by_place = {_place(result): result for result in results}
     findings = tuple(_finding(entry, by_place[place], len(clips)) for place, entry in enumerate(suite))
@@ -67,12 +71,12 @@ def run(
 
 
 def _checked(
-    suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], has_champion: bool, docs: Path
+    suite: Expectations, clips: pd.DataFrame, tables: Mapping[str, Path], facts: Mapping[str, Any], docs: Path
 ) -> tuple[list[ExpectationValidationResult], Path]:
     """The checkpoint's results, and its page in the Data Docs, relative to `docs`."""
     context = _context(docs)
     asset = context.data_sources.add_pandas("dataset").add_dataframe_asset("clips")
-    expectations = [engine_expectation(entry, place, tables, has_champion) for place, entry in enumerate(suite)]
+    expectations = [engine_expectation(entry, place, tables, facts) for place, entry in enumerate(suite)]
     definition = gx.ValidationDefinition(
         name=SUITE,
         data=asset.add_batch_definition_whole_dataframe("version"),

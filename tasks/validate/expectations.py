@@ -33,7 +33,7 @@ class ClipsOutcome(TableMetricProvider):
     """What a table expectation of the domain finds in the clips table."""
 
     metric_name = "clips.outcome"
-    value_keys = ("check", "arguments", "tables", "has_champion")
+    value_keys = ("check", "arguments", "tables", "facts")
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(  # the engine calls it with the class
@@ -45,10 +45,10 @@ class ClipsOutcome(TableMetricProvider):
         runtime_configuration: dict[str, Any],
     ) -> dict[str, Any]:
         clips, _, _ = execution_engine.get_compute_domain(metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE)
-        others = {name: pd.read_parquet(path) for name, path in metric_value_kwargs["tables"].items()}
+        others: dict[str, Any] = {name: pd.read_parquet(path) for name, path in metric_value_kwargs["tables"].items()}
         expectation = EXPECTATIONS[metric_value_kwargs["check"]](**metric_value_kwargs["arguments"])
         assert isinstance(expectation, TableExpectation)
-        found = expectation.check(Tables(clips, **others, has_champion=metric_value_kwargs["has_champion"]))
+        found = expectation.check(Tables(clips, **others, **metric_value_kwargs["facts"]))
         return asdict(found)
 
 
@@ -58,7 +58,7 @@ class ClipsExpectation(BatchExpectation):
     check: str
     arguments: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
     tables: dict[str, str] = {}  # noqa: RUF012
-    has_champion: bool = False
+    facts: dict[str, Any] = {}  # noqa: RUF012
 
     metric_dependencies = (ClipsOutcome.metric_name,)
     success_keys = ClipsOutcome.value_keys
@@ -87,9 +87,10 @@ CUSTOM = {name: _custom(name, kind) for name, kind in EXPECTATIONS.items() if is
 """The custom expectation classes by their names in expectations.yaml."""
 
 
-def engine_expectation(entry: Entry, place: int, tables: Mapping[str, Path], has_champion: bool) -> Expectation:
+def engine_expectation(entry: Entry, place: int, tables: Mapping[str, Path], facts: Mapping[str, Any]) -> Expectation:
     """What Great Expectations runs for one entry; `tables` are the Parquet files beside the clips table.
 
+    `facts` are the other fields of `tenuto.validation.Tables`: has_champion and kind.
     `place` is the entry's place in the file: the results come in another order and carry it in their meta.
     """
     shared: dict[str, Any] = {
@@ -102,7 +103,7 @@ def engine_expectation(entry: Entry, place: int, tables: Mapping[str, Path], has
     return CUSTOM[entry.name](
         arguments=entry.expectation.model_dump(mode="json"),
         tables={name: str(path) for name, path in tables.items()},
-        has_champion=has_champion,
+        facts=dict(facts),
         **shared,
     )
 

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pandas as pd
 from filelock import FileLock
 
 from tenuto.dataset import manifest, sources
-from tenuto.dataset.sources import SourceEntry
+from tenuto.dataset.sorting import Found, quarantined, sorted_out
 from tenuto.errors import ClipError, DatasetError, SourceError
 from tenuto.records import GROUP_PREFIX, Quarantined
 from tenuto.settings import DataSettings
@@ -47,19 +47,6 @@ class IngestResult:
     unchanged: int
     quarantined: tuple[Quarantined, ...]
     refused: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A recording of the source with what is known about its samples."""
-
-    entry: SourceEntry
-    file_sha256: str
-    facts: dict[str, Any]
-
-    @property
-    def clip_id(self) -> str:
-        return str(self.facts["clip_id"])
 
 
 def add(
@@ -103,7 +90,7 @@ class _Plan:
 
     source_name: str
     known: pd.DataFrame
-    new: list[_Found]
+    new: list[Found]
     unchanged: int
     quarantined: tuple[Quarantined, ...]
     looked_at: frozenset[str]
@@ -142,17 +129,17 @@ def _plan(
     known = manifest.read(data / manifest.FILE_NAME) if (data / manifest.FILE_NAME).exists() else manifest.empty()
     # a list beside the dataset, not a setting: no import may get past it
     refused = refusals.read(Workspace(data.parent).erasures)
-    found = sources.scan(source, pattern, exclude=data, refuses=refused.of_groups)
+    found = sources.scan(source, pattern, exclude=data, refuses=refused.of_groups, kind=settings.labels)
     store = FactStore(cache, settings, is_read_only=is_dry_run)
-    usable: list[_Found] = []
+    usable: list[Found] = []
     rejected = list(found.rejected)
     for done, entry in enumerate(found.entries):
         if on_progress:
             on_progress(done, len(found.entries))
         try:
-            recording = _Found(entry, *store.read(entry.path))
+            recording = Found(entry, *store.read(entry.path))
         except ClipError as error:
-            rejected.append(_quarantined(entry, error.reason, error.detail))
+            rejected.append(quarantined(entry, error.reason, error.detail))
             continue
         if number := refused.of_clip(recording.clip_id):
             store.forget(recording.file_sha256)
@@ -162,7 +149,7 @@ def _plan(
     store.flush()
     if on_progress:
         on_progress(len(found.entries), len(found.entries))
-    new, unchanged, doubtful = _sorted_out(usable, known)
+    new, unchanged, doubtful = sorted_out(usable, known, settings.labels)
     looked_at = frozenset(e.shown for e in found.entries) | {row.path for row in found.rejected}
     return _Plan(_source_name(source), known, new, unchanged, (*rejected, *doubtful), looked_at, found.refused)
 
@@ -173,64 +160,7 @@ def _source_name(source: Path) -> str:
     return sources.shown_name((folder.parent if folder.is_file() else folder).name)
 
 
-def _quarantined(entry: SourceEntry, reason: str, detail: str) -> Quarantined:
-    return Quarantined(path=entry.shown, reason=reason, detail=detail, label=entry.label)
-
-
-def _sorted_out(usable: Iterable[_Found], known: pd.DataFrame) -> tuple[list[_Found], int, list[Quarantined]]:
-    """New clips by clip_id, how many recordings are there already, and recordings that contradict one another."""
-    truth = dict(zip(known["clip_id"], known["label"], strict=True))
-    groups = {row["clip_id"]: _groups_of(row) for row in known.to_dict("records")}
-    by_clip: dict[str, list[_Found]] = {}
-    for found in usable:
-        by_clip.setdefault(found.clip_id, []).append(found)
-    new: dict[str, _Found] = {}
-    unchanged, doubtful = 0, []
-    for clip, copies in sorted(by_clip.items()):
-        labels = {truth[clip]} if clip in truth else {found.entry.label for found in copies}
-        for found in copies:
-            if len(labels) > 1 or found.entry.label not in labels:
-                doubtful.append(_two_labels(found, labels | {f.entry.label for f in copies}, clip in truth))
-            elif groups.setdefault(clip, found.entry.groups) != found.entry.groups:
-                doubtful.append(_quarantined(found.entry, "conflicting-groups", _conflict(groups[clip], found.entry)))
-            elif clip in truth or clip in new:
-                unchanged += 1
-            else:
-                new[clip] = found
-    return _without_lone_labels(new, known, doubtful), unchanged, doubtful
-
-
-def _groups_of(row: dict[Any, Any]) -> dict[str, str]:
-    return {
-        name.removeprefix(GROUP_PREFIX): value
-        for name, value in row.items()
-        if name.startswith(GROUP_PREFIX) and isinstance(value, str)
-    }
-
-
-def _two_labels(found: _Found, labels: set[str], in_dataset: bool) -> Quarantined:
-    where = "in the dataset and this source" if in_dataset else "in this source"
-    detail = f"the same samples are labelled {' and '.join(map(repr, sorted(labels)))} {where}"
-    return _quarantined(found.entry, "two-labels", detail)
-
-
-def _conflict(groups: dict[str, str], entry: SourceEntry) -> str:
-    return f"the same samples are already there with {groups or 'no groups'}, here with {entry.groups or 'none'}"
-
-
-def _without_lone_labels(new: dict[str, _Found], known: pd.DataFrame, doubtful: list[Quarantined]) -> list[_Found]:
-    counts = pd.concat([known["label"], pd.Series([f.entry.label for f in new.values()], dtype="str")]).value_counts()
-    kept = []
-    for found in new.values():
-        if counts[found.entry.label] < 2:
-            detail = f"the only clip labelled {found.entry.label!r}; a class needs two to be trained and tested"
-            doubtful.append(_quarantined(found.entry, "lone-label", detail))
-        else:
-            kept.append(found)
-    return kept
-
-
-def _grown(known: pd.DataFrame, new: list[_Found], data: Path) -> pd.DataFrame:
+def _grown(known: pd.DataFrame, new: list[Found], data: Path) -> pd.DataFrame:
     """The manifest with the new clips, each in the family of its oldest near-duplicate."""
     if not new:
         return known
@@ -241,7 +171,7 @@ def _grown(known: pd.DataFrame, new: list[_Found], data: Path) -> pd.DataFrame:
     return whole.astype({column: object for column in whole.columns if column.startswith(GROUP_PREFIX)})
 
 
-def _row(found: _Found, batch: int, family: str) -> dict[str, Any]:
+def _row(found: Found, batch: int, family: str) -> dict[str, Any]:
     suffix = found.entry.path.suffix[1:].lower()
     if suffix not in sources.AUDIO_SUFFIXES:
         suffix = found.facts["codec"].partition("/")[0].lower()
@@ -256,7 +186,7 @@ def _row(found: _Found, batch: int, family: str) -> dict[str, Any]:
     }
 
 
-def _family_of(known: pd.DataFrame, new: list[_Found], data: Path) -> dict[str, str]:
+def _family_of(known: pd.DataFrame, new: list[Found], data: Path) -> dict[str, str]:
     """Family per new clip, older clips heard from the dataset and new ones from the source."""
     oldest_first = known.sort_values(["batch", "clip_id"])
     paths = [*(data / path for path in oldest_first["path"]), *(found.entry.path for found in new)]
@@ -277,7 +207,7 @@ def _heard(path: Path) -> audio.Recording:
         raise DatasetError(f"{path} cannot be compared with new clips ({error}); `dvc pull` gets it back.") from error
 
 
-def _copy(found: _Found, data: Path) -> None:
+def _copy(found: Found, data: Path) -> None:
     target = data / _row(found, 0, "")["path"]
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tenuto.errors import DatasetError
+from tenuto.labels import LabelType, parts
 from tenuto.records import GROUP_PREFIX, Quarantined
 
 FILE_NAME = "manifest.parquet"
@@ -101,6 +102,14 @@ def _schema(groups: Sequence[str]) -> pa.Schema:
     after_label = COLUMNS.index("label") + 1
     group_fields = [pa.field(GROUP_PREFIX + name, pa.string()) for name in groups]
     return pa.schema([*_FIELDS[:after_label], *group_fields, *_FIELDS[after_label:]])
+
+
+def by_label(clips: pd.DataFrame, kind: LabelType) -> pd.DataFrame:
+    """A clips table with a row for each label of a clip; clips without any are left out."""
+    if kind == "one":
+        return clips
+    each = clips.assign(label=pd.Series(map(parts, clips["label"]), index=clips.index, dtype=object))
+    return each.explode("label").dropna(subset=["label"])
 
 
 def _read_table(path: Path, remedy: str) -> pa.Table:

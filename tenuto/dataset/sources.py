@@ -10,13 +10,15 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unicodedata import category, normalize
 
+from tenuto import labels
 from tenuto.dataset import tables
 from tenuto.dataset.patterns import NamePattern, clean_text
 from tenuto.errors import SourceError
+from tenuto.labels import LabelType
 from tenuto.records import Quarantined
 
 # fmt: off
@@ -46,12 +48,16 @@ Refuses = Callable[[dict[str, str]], str | None]
 
 @dataclass
 class Scan:
-    """What a source holds: entries sorted by name, what cannot be used, and what is refused, by erasure."""
+    """What a source holds: entries sorted by name, what cannot be used, and what is refused, by erasure.
+
+    With `kind` "many" labels are in the form of `tenuto.labels`, and may be empty.
+    """
 
     entries: list[SourceEntry] = field(default_factory=list)
     rejected: list[Quarantined] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     refuses: Refuses = lambda groups: None
+    kind: LabelType = "one"
 
     def reject(self, shown: str, reason: str, detail: str, label: str | None = None) -> None:
         self.rejected.append(Quarantined(path=shown, reason=reason, detail=detail, label=label))
@@ -65,7 +71,12 @@ class Scan:
 
 
 def scan(
-    source: Path, pattern: str | None = None, *, exclude: Path | None = None, refuses: Refuses | None = None
+    source: Path,
+    pattern: str | None = None,
+    *,
+    exclude: Path | None = None,
+    refuses: Refuses = lambda groups: None,
+    kind: LabelType = "one",
 ) -> Scan:
     """The labelled recordings in `source`: a folder, or a table.
 
@@ -77,12 +88,15 @@ def scan(
     source = source.expanduser()
     if not source.exists():
         raise SourceError(f"{source} does not exist; wanted a folder of recordings, or a CSV or Parquet table of them.")
-    found = Scan(refuses=refuses) if refuses else Scan()
+    found = Scan(refuses=refuses, kind=kind)
     if source.is_file():
         _read_table_into(found, source, pattern)
     else:
         _walk_into(found, source, NamePattern(pattern) if pattern else None, exclude)
     found.entries.sort(key=lambda entry: entry.shown)
+    if kind == "one" and 2 * sum(labels.SEPARATOR in entry.label for entry in found.entries) > len(found.entries):
+        hint = f"most labels hold {labels.SEPARATOR!r}; if each is several labels, set `data.labels: many`"
+        found.reject(shown_name(source.name), "several-labels", hint)
     return found
 
 
@@ -124,9 +138,11 @@ def _take_by_pattern(found: Scan, path: Path, relative: str, pattern: NamePatter
 def _take(found: Scan, entry: SourceEntry) -> None:
     """Adds the entry to what was found, unless its label or the kind of file rules it out."""
     suffix = entry.path.suffix[1:].lower()
+    if found.kind == "many":
+        entry = replace(entry, label=labels.joined(labels.parts(entry.label)))
     if found.turns_away(entry.groups):
         return
-    if not entry.label:
+    if not entry.label and found.kind == "one":
         found.reject(entry.shown, "no-label", "the label is empty")
     elif any(category(letter) == "Cc" for letter in entry.label):
         found.reject(entry.shown, "bad-label", f"the label {entry.label!r} holds control characters")

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tenuto import labels
 from tenuto.dataset import manifest
 from tenuto.dataset.patterns import GROUP_NAME
 from tenuto.errors import SourceError
@@ -145,6 +146,10 @@ def _read_parquet(path: Path) -> Table:
         if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
             table.ignored[name] = f"it holds {column.type}, where a group is text"
     columns = [column.to_pylist() for column in content.columns]
+    if "label" in table.ignored and pa.types.is_list(content.columns[table.columns.index("label")].type):
+        place = table.columns.index("label")
+        columns[place] = [labels.joined(map(_cell, names or [])) for names in columns[place]]
+        del table.ignored["label"]
     for number, values in enumerate(zip(*columns, strict=True), start=1):
         table.rows.append((number, dict(zip(table.columns, map(_cell, values), strict=True))))
     return table

@@ -17,6 +17,8 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from tenuto import labels
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import SplitSettings
 from tenuto.splitting.holdout import Holdout, Rotation
@@ -29,7 +31,13 @@ class Division:
     """The replay: which split every unit went to, and how many clips of each label every split holds."""
 
     def __init__(
-        self, clips: pd.DataFrame, group: str | None, settled: np.ndarray, settings: SplitSettings, holdout: Holdout
+        self,
+        clips: pd.DataFrame,
+        group: str | None,
+        settled: np.ndarray,
+        settings: SplitSettings,
+        holdout: Holdout,
+        kind: LabelType = "one",
     ) -> None:
         self._batches = clips["batch"].to_numpy()
         self._settled = settled
@@ -39,8 +47,10 @@ class Division:
         self._families = clips["family"].astype(str).to_numpy(dtype=object)
         self._groups = _group_values(clips, group)
         self._group = group
-        self._labels, label_names = pd.factorize(clips["label"])
-        self._counts = np.zeros((len(self._splits), len(label_names)))  # (splits, labels)
+        has = labels.matrix(clips["label"].to_numpy(), labels.classes(clips["label"], kind), kind)
+        # (clips, labels and the clip itself), so that clips without a label count, too
+        self._held = np.column_stack([has, np.ones(len(clips))]).astype(float)
+        self._counts = np.zeros((len(self._splits), self._held.shape[1]))
         self._home: dict[Unit, str] = {}
         self._divided: set[str] = set()
         self.aside: frozenset[str] = frozenset()
@@ -92,13 +102,13 @@ class Division:
             self._home |= dict.fromkeys(units.all, split)
         rows = np.flatnonzero(self._batches <= rotation.batch)
         self._counts[:] = 0
-        for unit, histogram in self._histograms([self._unit(row) for row in rows], self._labels[rows]).items():
+        for unit, histogram in self._histograms([self._unit(row) for row in rows], self._held[rows]).items():
             self._count(unit, histogram)
 
     def _place_batch(self, rows: np.ndarray) -> None:
         self._divide_groups_when_too_few(rows)
         units = [self._unit(row) for row in rows]
-        histograms = self._histograms(units, self._labels[rows])
+        histograms = self._histograms(units, self._held[rows])
         for unit in histograms.keys() & self._home.keys():
             self._count(unit, histograms[unit])
         new = sorted(histograms.keys() - self._home.keys(), key=self._order)
@@ -115,12 +125,12 @@ class Division:
 
     def _neediest(self, histogram: np.ndarray, totals: np.ndarray, units_left: int) -> str:
         """The split that lacks most of this unit's labels and of clips in all; empty ones when units run out."""
-        share_of_label = np.divide(histogram, totals, out=np.zeros_like(histogram), where=totals > 0)
+        share = np.divide(histogram, totals, out=np.zeros_like(histogram), where=totals > 0)
         held = np.divide(self._counts, totals, out=np.zeros_like(self._counts), where=totals > 0)
-        of_labels = (self._shares[:, None] - held) @ share_of_label / share_of_label.sum()
-        in_all = self._shares - self._counts.sum(axis=1) / totals.sum()
-        deficit = of_labels + in_all
-        empty = self._counts.sum(axis=1) == 0
+        lacking = self._shares[:, None] - held
+        in_all, of_label = lacking[:, -1], share[:-1]
+        deficit = in_all + (lacking[:, :-1] @ of_label / of_label.sum() if of_label.any() else 0)
+        empty = self._counts[:, -1] == 0
         if 0 < empty.sum() >= units_left:
             deficit[~empty] = -np.inf
         return self._splits[int(np.argmax(deficit))]
@@ -129,7 +139,7 @@ class Division:
         """Gives up on whole groups for this batch's new ones when they cannot fill the splits that are empty."""
         groups = set(self._groups[rows])
         new = {group for group in groups if ("group", group) not in self._home} - self._divided - {None}
-        empty = int((self._counts.sum(axis=1) == 0).sum())
+        empty = int((self._counts[:, -1] == 0).sum())
         if new and None not in groups and len(new) < empty:
             self._divided |= new
             logger.warning(
@@ -144,10 +154,10 @@ class Division:
             return ("family", self._families[row])
         return ("group", group)
 
-    def _histograms(self, units: Sequence[Unit], labels: np.ndarray) -> dict[Unit, np.ndarray]:
+    def _histograms(self, units: Sequence[Unit], held: np.ndarray) -> dict[Unit, np.ndarray]:
         histograms: dict[Unit, np.ndarray] = {}
-        for unit, label in zip(units, labels, strict=True):
-            histograms.setdefault(unit, np.zeros(self._counts.shape[1]))[label] += 1
+        for unit, of_clip in zip(units, held, strict=True):
+            histograms.setdefault(unit, np.zeros(len(of_clip)))[:] += of_clip
         return histograms
 
     def _order(self, unit: Unit) -> bytes:

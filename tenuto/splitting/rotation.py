@@ -8,14 +8,16 @@ nor was ever tested on: a released test set does not come back, even if no versi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tenuto import labels
 from tenuto.errors import TrainingError
+from tenuto.labels import LabelType
 from tenuto.records import Interval
 from tenuto.scoring import evaluation, statistics
 from tenuto.scoring.statistics import MIN_UNITS
@@ -27,7 +29,13 @@ OLD, GOLDEN, NEW = "old test set", "golden", "new test set"
 
 
 def draw(
-    clips: pd.DataFrame, units: Sequence[Unit], heard: Collection[str], holdout: Holdout, at: datetime, reason: str
+    clips: pd.DataFrame,
+    units: Sequence[Unit],
+    heard: Collection[str],
+    holdout: Holdout,
+    at: datetime,
+    reason: str,
+    kind: LabelType = "one",
 ) -> Rotation:
     """The next rotation of the test set of `clips`, whose column `split` says where they are now.
 
@@ -48,13 +56,14 @@ def draw(
     if len(fresh) < wanted:
         raise TrainingError(_too_few(len(fresh), wanted, holdout.group, needs_golden))
     ordered = sorted(fresh, key=lambda unit: _order(unit, holdout.generation))
-    labels: dict[Unit, list[str]] = {unit: [] for unit in ordered}
+    of_unit: dict[Unit, list[str]] = {unit: [] for unit in ordered}
     for unit, label in zip(units, table["label"], strict=True):
-        if unit in labels:
-            labels[unit].append(label)
-    test = _taken(ordered[::2] if needs_golden else ordered, labels, present["label"])
-    golden = _taken(ordered[1::2], labels, present["label"]) if needs_golden else []
-    _require_classes(present["label"], (label for unit in test for label in labels[unit]), holdout.group)
+        if unit in of_unit:
+            of_unit[unit].append(label)
+    test = _taken(ordered[::2] if needs_golden else ordered, of_unit, present["label"], kind)
+    golden = _taken(ordered[1::2], of_unit, present["label"], kind) if needs_golden else []
+    new = labels.classes((label for unit in test for label in of_unit[unit]), kind)
+    _require_classes(labels.classes(present["label"], kind), new, holdout.group)
     return Rotation(
         at=at,
         reason=reason,
@@ -125,19 +134,22 @@ def _fresh(table: pd.DataFrame, heard: Collection[str], holdout: Holdout) -> set
     return set(table["unit"]) - set(table.loc[is_taken, "unit"])
 
 
-def _taken(ordered: Sequence[Unit], labels: Mapping[Unit, list[str]], present: pd.Series) -> list[Unit]:
+def _taken(
+    ordered: Sequence[Unit], of_unit: Mapping[Unit, list[str]], present: pd.Series, kind: LabelType
+) -> list[Unit]:
     """The first units that are as many clips as there are `present` and have all of their labels."""
     taken: list[Unit] = []
-    clips, missing = 0, set(present)
+    clips, missing = 0, set(labels.classes(present, kind))
     for unit in ordered:
-        if clips < len(present) or len(taken) < MIN_UNITS or missing & set(labels[unit]):
+        has = set(labels.classes(of_unit[unit], kind))
+        if clips < len(present) or len(taken) < MIN_UNITS or missing & has:
             taken.append(unit)
-            clips += len(labels[unit])
-            missing -= set(labels[unit])
+            clips += len(of_unit[unit])
+            missing -= has
     return taken
 
 
-def _require_classes(present: Iterable[str], new: Iterator[str], group: str | None) -> None:
+def _require_classes(present: Iterable[str], new: Iterable[str], group: str | None) -> None:
     if missing := sorted(set(present) - set(new)):
         raise TrainingError(
             f"the fresh {_plural(group)} to test on have no clip of {', '.join(map(repr, missing))}, which the present "

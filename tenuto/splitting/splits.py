@@ -13,8 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from tenuto import labels
 from tenuto.dataset.manifest import group_names
 from tenuto.errors import SettingsError, TrainingError
+from tenuto.labels import LabelType
 from tenuto.records import GROUP_PREFIX
 from tenuto.settings import SplitSettings
 from tenuto.splitting.division import Division, listing, quoted
@@ -28,7 +30,9 @@ _NEAR_DUPLICATE = "near-duplicate of"
 _PRIORITY = {"golden": 0, "test": 1, "validation": 2, "train": 3}
 
 
-def assign(manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None) -> pd.DataFrame:
+def assign(
+    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None, kind: LabelType = "one"
+) -> pd.DataFrame:
     """The manifest with the columns `split` and `aside_reason`, in the same order.
 
     `split` is train, validation, test, golden or aside. A clip is aside when keeping it would leak: a near-duplicate of
@@ -37,17 +41,17 @@ def assign(manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | N
     Raises SettingsError for an unknown group or an unknown name in `hold_out`, and when these are not what they were at
     the first rotation; TrainingError when there are too few clips or classes to divide.
     """
-    return divided(manifest, settings, holdout)[0]
+    return divided(manifest, settings, holdout, kind)[0]
 
 
 def divided(
-    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None
+    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout | None = None, kind: LabelType = "one"
 ) -> tuple[pd.DataFrame, list[Unit]]:
     """The clips as `assign` gives them, and what each is kept whole with, in row order; raises what `assign` does."""
-    if manifest["label"].nunique() < 2:
+    if len(labels.classes(manifest["label"], kind)) < 2:
         raise TrainingError(_too_few_classes(manifest))
-    clips, kept_whole, _ = _placed(manifest, settings, holdout or Holdout())
-    _require_every_split(clips)
+    clips, kept_whole, _ = _placed(manifest, settings, holdout or Holdout(), kind)
+    _require_every_split(clips, kind)
     return clips, kept_whole
 
 
@@ -59,6 +63,7 @@ def without(
     families: Mapping[str, str],
     *,
     forgets: bool,
+    kind: LabelType = "one",
 ) -> Holdout:
     """The holdout under which no clip of `manifest` moves when those that are `gone`, shape (n,), bool, are taken out.
 
@@ -70,7 +75,7 @@ def without(
     group = group_name(manifest, settings)
     # at an erasure params.yaml has already lost her name, which holdout.yaml still has
     then = settings.model_copy(update={"hold_out": holdout.hold_out}) if holdout.rotations else settings
-    clips, units, division = _placed(manifest, then, holdout)
+    clips, units, division = _placed(manifest, then, holdout, kind)
     there = then.model_copy(update={"hold_out": _still_there(then, clips[~gone])})
     after = holdout.model_copy(update={"hold_out": there.hold_out} if holdout.rotations else {})
     if set(clips["split"]) - set(clips.loc[~gone, "split"]) - {"golden", "aside"}:
@@ -110,7 +115,7 @@ def group_name(manifest: pd.DataFrame, settings: SplitSettings) -> str | None:
 
 
 def _placed(
-    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout
+    manifest: pd.DataFrame, settings: SplitSettings, holdout: Holdout, kind: LabelType
 ) -> tuple[pd.DataFrame, list[Unit], Division]:
     """The clips with the columns `split` and `aside_reason`, their units, and the division; there may be too few."""
     clips = manifest.copy()
@@ -118,7 +123,7 @@ def _placed(
     holdout.require_fit(group, settings)
     held_out = _held_out(clips, settings)
     parted = _parted(clips, group, held_out)
-    division = Division(clips, group, held_out | parted, settings, holdout)
+    division = Division(clips, group, held_out | parted, settings, holdout, kind)
     clips["split"], kept_whole = division.placed()
     clips["aside_reason"] = ""
     if holdout.rotations:
@@ -192,7 +197,7 @@ def _set_aside_near_duplicates(clips: pd.DataFrame, held_out: np.ndarray) -> Non
         clips.loc[leaking, "aside_reason"] = f"{_NEAR_DUPLICATE} {keeper['clip_id']}, a {keeper['split']} clip"
 
 
-def _require_every_split(clips: pd.DataFrame) -> None:
+def _require_every_split(clips: pd.DataFrame, kind: LabelType) -> None:
     sizes = clips["split"].value_counts()
     missing = [name for name in ("train", "validation", "test") if not sizes.get(name)]
     if missing:
@@ -200,7 +205,7 @@ def _require_every_split(clips: pd.DataFrame) -> None:
             f"{len(clips)} clips cannot be divided: none left for {listing(missing)}. "
             "Each split needs clips of its own; add recordings, or hold out fewer groups by name."
         )
-    if clips.loc[clips["split"] == "train", "label"].nunique() < 2:
+    if len(labels.classes(clips.loc[clips["split"] == "train", "label"], kind)) < 2:
         raise TrainingError(_too_few_classes(clips[clips["split"] == "train"], where=" for training"))
 
 

@@ -7,7 +7,8 @@ import math
 import pandas as pd
 from pydantic import Field
 
-from tenuto.dataset.manifest import group_names
+from tenuto import labels
+from tenuto.dataset.manifest import by_label, group_names
 from tenuto.records import GROUP_PREFIX, Split
 from tenuto.validation.base import (
     USED_SPLITS,
@@ -101,7 +102,7 @@ class GroupsPerClass(TableExpectation):
         if group is None:
             return Outcome(True, "not checked: the clips have no speaker, recording or site")
         column = GROUP_PREFIX + group
-        heard = tables.of_split(self.split).groupby("label")[column].nunique()
+        heard = by_label(tables.of_split(self.split), tables.kind).groupby("label")[column].nunique()
         heard = heard.reindex(_labels(tables), fill_value=0)
         few = heard[heard < self.at_least]
         summary = f"every class is heard from {heard.min():,} or more in {self.split} (by {group})"
@@ -167,7 +168,7 @@ class LabelGroupAssociation(TableExpectation):
     def check(self, tables: Tables) -> Outcome:
         clips = tables.used
         names = self.groups or tuple(group_names(clips))
-        values = {name: cramers_v(clips["label"], clips[GROUP_PREFIX + name]) for name in names}
+        values = {name: _association(clips[GROUP_PREFIX + name], tables) for name in names}
         telling = {name: value for name, value in values.items() if value > self.at_most}
         shown = sentence_list(f"{name} {value:.2f}" for name, value in (telling or values).items())
         summary = f"Cramer's V of the label with {shown or 'no group (there is none)'}; at most {self.at_most:g} wanted"
@@ -183,13 +184,23 @@ def _remedy(few: list[tuple[str, str, str]]) -> str:
     return f"add recordings of {labels}" + (f", or raise {' and '.join(shares)}" if shares else "")
 
 
+def _association(group: pd.Series, tables: Tables) -> float:
+    """Cramer's V of the label with a group of the used clips; with several labels a clip, of the one it tells best."""
+    label = tables.used["label"]
+    if tables.kind == "one":
+        return cramers_v(label, group)
+    has = pd.DataFrame(labels.matrix(label.to_numpy(), _labels(tables)), index=label.index)
+    return max((cramers_v(has[name], group) for name in has), default=0.0)
+
+
 def _labels(tables: Tables) -> list[str]:
-    return sorted(tables.clips["label"].dropna().unique())
+    return list(labels.classes(tables.clips["label"].dropna(), tables.kind))
 
 
 def _clips_per_class(tables: Tables, split: str) -> pd.Series:
     """The number of clips of every class of the dataset, 0 included, as int by label."""
-    return tables.of_split(split)["label"].value_counts().reindex(_labels(tables), fill_value=0).astype(int)
+    each = by_label(tables.of_split(split), tables.kind)["label"]
+    return each.value_counts().reindex(_labels(tables), fill_value=0).astype(int)
 
 
 def _training_clips_per_value(tables: Tables, group: str) -> pd.Series:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from tenuto.dataset.manifest import group_names
+from tenuto.labels import LabelType
 from tenuto.splitting.splits import AUTOMATIC_GROUPS
 from tenuto.typed_yaml import Section
 
@@ -27,7 +28,7 @@ class Tables:
     """What there is to judge: the clips table, the recordings left out, and the clips tables to compare with.
 
     `reference` is that of the version that was trained last; without it and `champion` nothing is compared.
-    `has_champion` tells a champion whose table is gone from none at all.
+    `has_champion` tells a champion whose table is gone from none at all; `kind`, whether clips have one label or many.
     """
 
     clips: pd.DataFrame
@@ -35,6 +36,7 @@ class Tables:
     reference: pd.DataFrame | None = None
     champion: pd.DataFrame | None = None
     has_champion: bool = False
+    kind: LabelType = "one"
 
     @property
     def used(self) -> pd.DataFrame:

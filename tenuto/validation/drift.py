@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tenuto.dataset.manifest import group_names
+from tenuto.dataset.manifest import by_label, group_names
 from tenuto.records import GROUP_PREFIX
 from tenuto.validation.base import Outcome, TableExpectation, Tables, percent, sentence_list, used
 from tenuto.validation.statistics import category_counts, decile_counts, population_stability
@@ -30,7 +31,10 @@ class LabelDrift(_Drift):
         return f"the shares of the classes moved by a stability index of at most {self.at_most:g}"
 
     def check(self, tables: Tables) -> Outcome:
-        return _of_categories(tables, {"label": "label"}, self.at_most)
+        each = replace(tables, clips=by_label(tables.clips, tables.kind))
+        if tables.reference is not None:
+            each = replace(each, reference=by_label(tables.reference, tables.kind))
+        return _of_categories(each, {"label": "label"}, self.at_most)
 
 
 class GroupDrift(_Drift):

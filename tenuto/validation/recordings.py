@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import pandas as pd
 from pydantic import Field
 
+from tenuto.labels import parts_of
 from tenuto.validation.base import (
     Expectation,
     Outcome,
@@ -75,7 +76,9 @@ class KnownLabels(TableExpectation):
 
     def check(self, tables: Tables) -> Outcome:
         labels = tables.clips["label"]
-        unknown = ~labels.isin(self.labels) if self.labels else labels.isna()
+        unknown = labels.isna()
+        if self.labels:
+            unknown |= ~labels.fillna("").map(lambda label: set(self.labels).issuperset(parts_of(label, tables.kind)))
         counts = labels[unknown].fillna("no label").value_counts()
         total = count(len(labels), "clip")
         summary = f"none of {total} are without a known label"
