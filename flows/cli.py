@@ -30,6 +30,7 @@ from flows.commands import (
     Json,
     Set,
     audit,
+    backbones,
     compare,
     curve,
     data,
@@ -79,6 +80,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(backbones.app, name="backbones")
 app.add_typer(remedies.app)
 app.add_typer(compare.app)
 app.add_typer(curve.app)

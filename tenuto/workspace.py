@@ -154,6 +154,11 @@ class Workspace:
         return self.state / "servers.json"
 
     @property
+    def speeds(self) -> Path:
+        """JSON: how fast backbones were when they were measured, and on which machine."""
+        return self.state / "backbones.json"
+
+    @property
     def runs(self) -> Path:
         """The tables of each run, one folder per hash of its inputs."""
         return self.state / "runs"

@@ -96,6 +96,8 @@ def test_size_is_four_bytes_a_weight() -> None:
         ("speech_embedding", "speech-embedding"),
         ("microsoft/wavlm-base-pls", "microsoft/wavlm-base-plus"),
         ("whisper-tiny", "openai/whisper-tiny"),
+        ("whisper", "openai/whisper-tiny"),
+        ("clap", None),
         ("company/secret-model", None),
     ],
 )

@@ -1,67 +1,8 @@
-"""What is known of the backbones that Tenuto was made for, before anything is downloaded.
-
-Imports no torch and no transformers, so the command line can list, recommend and refuse in a moment. A test builds
-every transformers encoder from its configuration and counts the parameters. Revisions are commits of the hub that other
-people's pins name for the same repository; None where the model needs code from the hub, which Tenuto does not run.
-"""
+"""Every backbone of the catalogue; parameters of those with code of their own are rounded, as their cards have them."""
 
 from __future__ import annotations
 
-import difflib
-from typing import Literal
-
-from pydantic import Field
-
-from tenuto.learning import licences
-from tenuto.records import Record
-
-Domain = Literal["speech", "environmental", "music", "bio"]
-Family = Literal["CNN", "CRNN", "transformer"]
-
-_BYTES_PER_WEIGHT = 4
-_BYTES_PER_MB = 1_000_000
-
-
-class Entry(Record):
-    """One backbone."""
-
-    id: str = Field(description="what `backbone` in params.yaml names")
-    family: Family
-    domains: tuple[Domain, ...] = Field(description="what it was trained on; empty: trained from scratch only")
-    sample_rate_hz: int
-    window_seconds: float | None = Field(description="the longest sound it hears at once; None: any length")
-    is_padded: bool = Field(default=False, description="shorter clips are filled up to the window, at full cost")
-    hop_seconds: float = Field(description="from one of its frames to the next")
-    parameters: int = Field(description="of the encoder, without a head")
-    layers: int
-    dimensions: int = Field(description="of a clip's vector")
-    licence: str = Field(description="SPDX identifier of the weights' licence, or 'unknown'")
-    revision: str | None = Field(description="pinned commit on the hub; None: comes with Tenuto, or cannot be loaded")
-    origin: Literal["embedded", "scratch", "hub", "own code"] = Field(
-        description="own code: it needs Python code from the hub, which Tenuto does not run"
-    )
-    paper: str
-    strong: str
-    weak: str
-    traps: tuple[str, ...] = ()
-
-    @property
-    def allows_commercial_use(self) -> bool | None:
-        return licences.allows_commercial_use(self.licence)
-
-    @property
-    def is_pretrained(self) -> bool:
-        return self.origin != "scratch"
-
-    @property
-    def has_attention(self) -> bool:
-        return self.family == "transformer"
-
-    @property
-    def size_mb(self) -> float:
-        """Of the weights on disk, as 32-bit numbers."""
-        return self.parameters * _BYTES_PER_WEIGHT / _BYTES_PER_MB
-
+from tenuto.learning.catalogue.base import Entry
 
 _GROUP_NORM = "its first layer normalises over time, so it takes no attention mask: clips of one batch hear the padding"
 _OWN_CODE = "needs Python code from the hub (trust_remote_code), which Tenuto does not run: it does not load here"
@@ -75,6 +16,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.08,
+        highest_hz=3_800,
         parameters=328_128,
         layers=20,
         dimensions=96,
@@ -93,6 +35,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.08,
+        highest_hz=7_600,
         parameters=92_896,
         layers=3,
         dimensions=256,
@@ -111,6 +54,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.01,
+        highest_hz=7_600,
         parameters=167_392,
         layers=3,
         dimensions=128,
@@ -129,6 +73,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.02,
+        highest_hz=8_000,
         parameters=23_491_968,
         layers=2,
         dimensions=768,
@@ -147,6 +92,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.02,
+        highest_hz=8_000,
         parameters=94_371_712,
         layers=12,
         dimensions=768,
@@ -165,6 +111,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.02,
+        highest_hz=8_000,
         parameters=94_371_712,
         layers=12,
         dimensions=768,
@@ -183,6 +130,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=None,
         hop_seconds=0.02,
+        highest_hz=8_000,
         parameters=94_381_936,
         layers=12,
         dimensions=768,
@@ -205,6 +153,7 @@ ENTRIES = (
         window_seconds=30.0,
         is_padded=True,
         hop_seconds=0.02,
+        highest_hz=8_000,
         parameters=8_208_384,
         layers=4,
         dimensions=384,
@@ -219,10 +168,11 @@ ENTRIES = (
     Entry(
         id="MIT/ast-finetuned-audioset-10-10-0.4593",
         family="transformer",
-        domains=("environmental", "music", "speech", "bio"),
+        domains=("environmental", "music", "bio"),
         sample_rate_hz=16_000,
         window_seconds=10.24,
         hop_seconds=0.1,
+        highest_hz=8_000,
         parameters=86_187_264,
         layers=12,
         dimensions=768,
@@ -245,6 +195,7 @@ ENTRIES = (
         window_seconds=10.0,
         is_padded=True,
         hop_seconds=0.32,
+        highest_hz=14_000,
         parameters=27_534_488,
         layers=4,
         dimensions=768,
@@ -264,6 +215,7 @@ ENTRIES = (
         window_seconds=10.0,
         is_padded=True,
         hop_seconds=0.32,
+        highest_hz=14_000,
         parameters=67_824_408,
         layers=4,
         dimensions=1_024,
@@ -278,10 +230,11 @@ ENTRIES = (
     Entry(
         id="mispeech/ced-tiny",
         family="transformer",
-        domains=("environmental", "music", "speech", "bio"),
+        domains=("environmental", "music", "bio"),
         sample_rate_hz=16_000,
         window_seconds=10.0,
         hop_seconds=0.16,
+        highest_hz=8_000,
         parameters=5_500_000,
         layers=12,
         dimensions=192,
@@ -296,10 +249,11 @@ ENTRIES = (
     Entry(
         id="mispeech/ced-base",
         family="transformer",
-        domains=("environmental", "music", "speech", "bio"),
+        domains=("environmental", "music", "bio"),
         sample_rate_hz=16_000,
         window_seconds=10.0,
         hop_seconds=0.16,
+        highest_hz=8_000,
         parameters=86_000_000,
         layers=12,
         dimensions=768,
@@ -318,6 +272,7 @@ ENTRIES = (
         sample_rate_hz=24_000,
         window_seconds=None,
         hop_seconds=1 / 75,
+        highest_hz=12_000,
         parameters=95_000_000,
         layers=12,
         dimensions=768,
@@ -330,42 +285,3 @@ ENTRIES = (
         traps=(_OWN_CODE,),
     ),
 )
-"""Every backbone of the catalogue; parameters of those with code of their own are rounded, as their cards have them."""
-
-_BY_ID = {entry.id: entry for entry in ENTRIES}
-
-
-def entry(name: str) -> Entry | None:
-    """The entry whose id is `name`."""
-    return _BY_ID.get(name)
-
-
-def close_to(name: str) -> str | None:
-    """The id that somebody who wrote `name` probably meant: with another case, without its owner, or misspelt."""
-    lower = {id_.lower(): id_ for id_ in _BY_ID}
-    short = {id_.rpartition("/")[2]: original for id_, original in lower.items()}
-    given = name.lower()
-    for names in (lower, short):
-        if given in names:
-            return names[given]
-    close = difflib.get_close_matches(given, [*lower, *short], n=1, cutoff=0.8)
-    return {**short, **lower}[close[0]] if close else None
-
-
-def is_slip(name: str) -> bool:
-    """Whether `name` is an id of the catalogue but for case or one character; the hub has others that look alike."""
-    return any(_is_one_off(name.lower(), id_.lower()) for id_ in _BY_ID)
-
-
-def pinned(name: str, revision: str | None) -> str:
-    """The hub revision to use: the one asked for, else the catalogue's commit, else the main branch."""
-    found = _BY_ID.get(name)
-    return revision or (found.revision if found else None) or "main"
-
-
-def _is_one_off(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    if len(long) - len(short) > 1:
-        return False
-    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    return short[start + (len(short) == len(long)) :] == long[start + 1 :]
