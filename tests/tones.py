@@ -18,12 +18,16 @@ RATE_HZ = 8000
 
 @dataclass
 class ToneModel:
-    """Hears the loudest of the tones it knows; `deaf_to` is never answered."""
+    """Hears the loudest of the tones it knows, or with kind "many" all of them; `deaf_to` is never answered."""
 
     labels: Sequence[str] = tuple(TONES_HZ)
     sample_rate_hz: int = RATE_HZ
     deaf_to: str | None = None
     kind: LabelType = "one"
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return dict.fromkeys(self.labels, 0.5) if self.kind == "many" else {}
 
     def decide(self, found: np.ndarray) -> np.ndarray:
         if self.kind == "many":
@@ -32,7 +36,7 @@ class ToneModel:
 
     def predict(self, waves: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         levels = np.array([[self._level(wave, label) for label in self.labels] for wave in waves])
-        return levels / levels.sum(axis=1, keepdims=True)
+        return levels / (levels + 0.02) if self.kind == "many" else levels / levels.sum(axis=1, keepdims=True)
 
     def _level(self, wave: np.ndarray, label: str) -> float:
         seconds = np.arange(len(wave)) / self.sample_rate_hz

@@ -69,6 +69,11 @@ class Predictor:
         """
         return decide(found, self.kind)
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The probability from which each label is given, for `kind` "many"; empty for "one"."""
+        return dict.fromkeys(self.labels, 0.5) if self.kind == "many" else {}
+
 
 def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:
     """(clips, classes) of a model in evaluation mode, in the order of `waves`."""

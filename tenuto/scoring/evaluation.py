@@ -81,6 +81,7 @@ def evaluate(
         update={
             "noise": {n: {CLEAN: _macro_recall(table, n, noisy, kind), **found} for n, found in noise.items() if found},
             "left_out": tuple(sorted(set(clips["clip_id"]) - set(kept["clip_id"]))),
+            "thresholds": {name: dict(model.thresholds) for name, model in loaded.items() if kind == "many"},
             "unscored": unscored,
             "latency": latency.of_models(loaded, models, kept, data) if is_judged else {},
         }

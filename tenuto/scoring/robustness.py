@@ -36,6 +36,9 @@ class Model(Protocol):
 
     def predict(self, waves: Sequence[Wave], batch_size: int = ..., /) -> FloatArray: ...
 
+    @property
+    def thresholds(self) -> Mapping[str, float]: ...
+
     def decide(self, found: FloatArray, /) -> NDArray[np.bool_]: ...
 
 
