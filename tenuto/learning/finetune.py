@@ -25,7 +25,7 @@ from tenuto.learning.backbones import Backbone
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder, Progress
 from tenuto.learning.optimizers import RATE_FACTORS
-from tenuto.learning.preprocessing import Preprocessing
+from tenuto.learning.preprocessing import Preprocessing, rounded_up
 from tenuto.learning.probe import FittedHead
 from tenuto.learning.trainer import OnEpoch, Scores
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
@@ -125,6 +125,9 @@ class Setup:
 def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
     torch.set_num_threads(params.threads)
     backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
+    train = clips[clips["split"] == "train"]
+    longest = rounded_up(float(train["duration_seconds"].max())) if len(train) else params.finetune.max_clip_seconds
+    backbone = backbone.shortened(params.model.window_seconds or min(longest, params.finetune.max_clip_seconds))
     preprocessing = Preprocessing.of(
         backbone.feature_extractor,
         backbone.config,
@@ -132,7 +135,6 @@ def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
         window_seconds=params.model.window_seconds,
         window_overlap=params.model.window_overlap,
     )
-    train = clips[clips["split"] == "train"]
     labels = label_text.classes(train["label"], params.data.labels)
     validation = clips[clips["split"] == "validation"]
     if params.data.labels == "one":

@@ -246,6 +246,12 @@ def moved(features: Features, device: Any) -> Features:
     return {name: tensor.to(device) for name, tensor in features.items()}
 
 
+def rounded_up(seconds: float) -> float:
+    """The next of four lengths per octave from half a second on, so that a window seldom changes with the data."""
+    steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(seconds / _DEFAULT_MIN_SECONDS, 1)) - 1e-9)
+    return float(_DEFAULT_MIN_SECONDS * 2 ** (steps / _LENGTHS_PER_OCTAVE))
+
+
 def clips_per_batch(batch_size: int, windows: int) -> int:
     """How many clips of so many windows make up a batch of at most `batch_size` windows; one at least."""
     return max(1, batch_size // windows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning import catalogue, licences
-from tenuto.learning.backbones import log_mel, speech_embedding
-from tenuto.learning.backbones.families.base import first_line, pretrained
+from tenuto.learning.backbones import families, log_mel, speech_embedding
+from tenuto.learning.backbones.families.base import first_line
 
 EMBEDDED = speech_embedding.NAME
 SCRATCH = (log_mel.CNN, log_mel.CRNN)
@@ -50,6 +50,13 @@ class Backbone:
     def is_pretrained(self) -> bool:
         """False of the networks that are only ever trained from scratch."""
         return self.name not in SCRATCH
+
+    def shortened(self, seconds: float) -> Backbone:
+        """The backbone with a fixed window cut down to `seconds`, where it has one that is longer."""
+        if hasattr(self.config, "backbone_config"):  # a finished model of our own: what it hears was settled
+            return self
+        config, extractor = families.of(self.config).shortened(self.config, self.feature_extractor, seconds)
+        return replace(self, config=config, feature_extractor=extractor)
 
     def pretrained(self, labels: Sequence[str], *, seed: int, kind: LabelType = "one") -> Any:
         """A model with the pre-trained weights and a head for `labels` that is still random.
@@ -193,7 +200,7 @@ def _read(source: str, revision: str | None) -> tuple[Any, Any]:
 
 
 def _load(source: str, config: Any, revision: str) -> Any:
-    model, info = pretrained(AutoModelForAudioClassification, source, config, revision)
+    model, info = families.of(config).pretrained(source, config, revision)
     if any(key.startswith("projector.") for key in info["missing_keys"]):
         _open_projector(model)
     return model

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoModelForAudioClassification
+from transformers import AutoConfig, AutoModelForAudioClassification
 
 from tenuto.errors import BackboneError
 
@@ -71,13 +72,27 @@ class Family:
         """The dims of a frame, as truncated as the encoder is."""
         return int(encoder.config.hidden_size)
 
+    def shortened(self, config: Any, feature_extractor: Any, seconds: float) -> tuple[Any, Any]:
+        """Config and feature extractor with a fixed window cut down to `seconds`, where the family has one.
+
+        A window is never made longer. The pre-trained weights are fitted to it when they are loaded.
+        """
+        return config, feature_extractor
+
+    def pretrained(self, source: str, config: Any, revision: str) -> tuple[Any, dict[str, Any]]:
+        """An audio classifier with pre-trained weights, and what transformers says was missing of them.
+
+        The head is new where its size differs. BackboneError when there are no such weights.
+        """
+        return pretrained(AutoModelForAudioClassification, source, config, revision)
+
     def empty(self, config: Any) -> nn.Module:
         """An encoder with random weights."""
         return self.encoder(AutoModelForAudioClassification.from_config(config))
 
     def load(self, source: str, config: Any, revision: str) -> nn.Module:
         """An encoder with the pre-trained weights of a folder or hub id; BackboneError when there are none."""
-        return self.encoder(pretrained(AutoModelForAudioClassification, source, config, revision)[0])
+        return self.encoder(self.pretrained(source, config, revision)[0])
 
 
 def pretrained(auto: Any, source: str, config: Any, revision: str) -> tuple[Any, dict[str, Any]]:
@@ -86,13 +101,30 @@ def pretrained(auto: Any, source: str, config: Any, revision: str) -> tuple[Any,
         model, info = auto.from_pretrained(
             source,
             config=config,
-            revision=None if Path(source).is_dir() else revision,
+            revision=_of_hub(source, revision),
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise BackboneError(f"backbone {source!r} is no audio classifier that loads: {first_line(error)}") from error
     return model, info
+
+
+def stored(source: str, revision: str) -> Any:
+    """The config that the weights of a folder or hub id were saved with."""
+    return AutoConfig.from_pretrained(source, revision=_of_hub(source, revision))
+
+
+def changed(config: Any, **choices: Any) -> Any:
+    """A copy of a config or feature extractor with other choices."""
+    copied = copy.deepcopy(config)
+    for name, value in choices.items():
+        setattr(copied, name, value)
+    return copied
+
+
+def _of_hub(source: str, revision: str) -> str | None:
+    return None if Path(source).is_dir() else revision
 
 
 def first_line(error: Exception) -> str:
