@@ -1,7 +1,7 @@
 """Frozen pooled embeddings of clips and of their augmented copies, kept per clip.
 
-The store's key holds what an embedding depends on besides the clip and its draw: the backbone's revision and the
-preprocessing. So a run over 1 % new clips embeds those alone.
+The store's key holds what an embedding depends on besides the clip and its draw: the backbone's revision, the
+preprocessing, and where the model is tailored its pool and truncation. So a run over 1 % new clips embeds those alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 
 from tenuto.learning import augment, backbones
+from tenuto.learning.backbones.tailored import TailoredForAudioClassification
 from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
 from tenuto.store import ClipStore
 
@@ -46,7 +47,10 @@ class Encoder:
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(f"{self.revision} {self.preprocessing.sha256}".encode()).hexdigest()[:32]
+        parts = [self.revision, self.preprocessing.sha256]
+        if isinstance(self.model, TailoredForAudioClassification):
+            parts.append(self.model.frozen_key)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
 def embed(

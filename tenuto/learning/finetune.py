@@ -1,8 +1,8 @@
 """Candidate and baseline: what a run trains, and what filling up rare classes is worth.
 
-The candidate is a linear probe on frozen embeddings, then fine-tuned from that head (LP-FT); when fine-tuning does not
-beat the probe on the validation split, the probe stays. The baseline is the same architecture with random weights on
-the same clips, augmentation and epochs.
+The candidate is a head fitted on frozen embeddings (by default a linear probe), then fine-tuned from there (LP-FT);
+when fine-tuning does not beat that head on the validation split, the head stays. The baseline is the same architecture
+with random weights on the same clips, augmentation and epochs.
 """
 
 from __future__ import annotations
@@ -21,21 +21,28 @@ import torch
 from tenuto import labels as label_text
 from tenuto.errors import TrainingError
 from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance, predictor, probe, trainer
-from tenuto.learning.backbones import Backbone
+from tenuto.learning.backbones import Backbone, adapters
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder, Progress
+from tenuto.learning.heads import fitting
 from tenuto.learning.optimizers import RATE_FACTORS
 from tenuto.learning.preprocessing import Preprocessing, rounded_up
 from tenuto.learning.probe import FittedHead
 from tenuto.learning.trainer import OnEpoch, Scores
 from tenuto.records import GROUP_PREFIX, Checkpoint, FillComparison
-from tenuto.settings import FinetuneSettings, Params
+from tenuto.settings import FinetuneSettings, ModelSettings, Params
 
 logger = logging.getLogger(__name__)
 
-# by whether the backbone is the embedded one, or for scratch a network as small as that
+# by whether the backbone or what is trained of it is small, or for scratch the network
 _LEARNING_RATE = {True: 5e-4, False: 3e-5}
 _SCRATCH_LEARNING_RATE = {True: 2e-3, False: 1e-4}
+
+_ORIGINS = {
+    "linear": "linear probe",
+    "mlp": "mlp on frozen embeddings",
+    "prototype": "prototypes on frozen embeddings",
+}
 
 
 def train_candidate(
@@ -58,12 +65,12 @@ def train_candidate(
         return checkpoint.read(output)
     started = time.monotonic()
     setup = set_up(clips, data, params)
-    model = setup.backbone.pretrained(setup.material.labels, seed=params.seed, kind=params.data.labels)
+    model = setup.pretrained(params)
     trainer.check(model, params.finetune)
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
-    scores, origin = _finetuned(model, setup.material, params, output, on_progress, on_epoch)
-    return _write(model, setup, output, started, origin=origin, validation=scores)
+    scores, origin, trained = _finetuned(model, setup.material, params, output, on_progress, on_epoch)
+    return _write(model, setup, output, started, origin=origin, validation=scores, trained=trained)
 
 
 def train_baseline(
@@ -77,29 +84,33 @@ def train_baseline(
 ) -> Checkpoint:
     """The baseline from random weights with the same budget; arguments as for `train_candidate`.
 
-    It is the same architecture, or the small network that `finetune.baseline` names. Where the candidate is a mere
+    It is the same architecture, tailored alike except that nothing is frozen, or the small network that
+    `finetune.baseline` names, which has its own pool and head. Where the candidate is a mere
     probe (no epochs), the baseline trains for one: untrained, it would be no opponent.
     """
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)
     started = time.monotonic()
     if params.finetune.baseline != "same":
-        params = params.model_copy(update={"backbone": params.finetune.baseline})
+        params = params.model_copy(update={"backbone": params.finetune.baseline, "model": _bare(params.model)})
     setup = set_up(clips, data, params)
-    model = setup.backbone.from_scratch(setup.material.labels, seed=params.seed, kind=params.data.labels)
+    model = setup.backbone.from_scratch(
+        setup.material.labels, seed=params.seed, kind=params.data.labels, tailoring=params.model
+    )
     is_small = setup.backbone.is_embedded or not setup.backbone.is_pretrained
     default = _SCRATCH_LEARNING_RATE[is_small] * RATE_FACTORS[params.finetune.optimizer]
     rate = params.finetune.scratch_learning_rate or default
     params = params.model_copy(update={"finetune": _for_scratch(params.finetune, is_small)})
     scores, best = _train(model, setup.material, params, rate, output, on_progress)
     validation = {"macro_f1": scores.macro_f1, "log_loss": scores.log_loss}
-    return _write(model, setup, output, started, origin=f"epoch {best} from random weights", validation=validation)
+    origin = f"epoch {best} from random weights"
+    return _write(model, setup, output, started, origin=origin, validation=validation, trained=_trainable(model))
 
 
 def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> FillComparison:
-    """Recall of the filled classes and groups on the test split, by linear probes with and without the copies."""
+    """Recall of filled classes and groups on the test split, by heads on frozen embeddings with and without copies."""
     setup = set_up(clips, data, params)
-    encoder = setup.encoder(setup.backbone.pretrained(setup.material.labels, seed=params.seed))
+    encoder = setup.encoder(setup.pretrained(params))
     test = clips[clips["split"] == "test"]
     if setup.material.kind == "one":
         test = test[test["label"].isin(setup.material.labels)]
@@ -117,6 +128,12 @@ def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -
 class Setup:
     backbone: Backbone
     material: Material
+
+    def pretrained(self, params: Params) -> Any:
+        """The backbone with a new head for the labels, tailored as `params.model` says; nothing is trained yet."""
+        return self.backbone.pretrained(
+            self.material.labels, seed=params.seed, kind=params.data.labels, tailoring=params.model
+        )
 
     def encoder(self, model: Any) -> Encoder:
         return Encoder(model, self.material.preprocessing, self.backbone.revision)
@@ -163,12 +180,27 @@ def _material(
 
 
 def fit_head(material: Material, encoder: Encoder, params: Params, cache: Path) -> FittedHead:
-    """The head fitted on the frozen embeddings of the training clips, which `cache` keeps."""
+    """The head that `params.model.head` names, fitted on the frozen embeddings of the training clips.
+
+    `cache` keeps these. A linear head is where its objective is least; others stop early by the validation clips. For
+    pools that are learned it is fitted on means over frames, which is where those start.
+    """
     embedded = embedding.embed(material.train, material.data, encoder, cache)
     logger.info("embeddings: %d computed, %d reused", embedded.computed, embedded.reused)
-    targets = material.targets(material.train)
-    return probe.fit(
-        embedded.vectors, targets, len(material.labels), c=params.finetune.probe_c, balance=material.balance
+    targets, classes = material.targets(material.train), len(material.labels)
+    if params.model.head == "linear":
+        return probe.fit(embedded.vectors, targets, classes, c=params.finetune.probe_c, balance=material.balance)
+    validation = embedding.embed(material.validation, material.data, encoder, cache).vectors
+    truth = material.targets(material.validation)
+    return fitting.fit(
+        params.model.head,
+        embedded.vectors,
+        targets,
+        classes,
+        hidden_size=params.model.hidden_size,
+        balance=material.balance,
+        selection=lambda head: trainer.score(head.logits(validation), truth, material.kind).selection,
+        seed=params.seed,
     )
 
 
@@ -179,20 +211,46 @@ def _finetuned(
     output: Path,
     on_progress: Progress | None,
     on_epoch: OnEpoch | None,
-) -> tuple[dict[str, float], str]:
-    """Fine-tune in place, unless the probe turns out better; gives the validation scores and who won."""
+) -> tuple[dict[str, float], str, int]:
+    """Fine-tune in place, unless the fitted head turns out better.
+
+    Gives the validation scores, who won, and how many parameters were trained for it.
+    """
     before = trainer.validate(model, material, params.finetune.batch_size)
     facts = {"probe_macro_f1": before.macro_f1, "probe_log_loss": before.log_loss}
+    of_head = facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, _ORIGINS[params.model.head]
+    in_head = sum(p.numel() for p in backbones.head(model).parameters())
     if params.finetune.epochs == 0:
-        return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
+        return *of_head, in_head
+    updates = adapters.spare(model, params.model, params.seed)
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    default = _LEARNING_RATE[params.backbone == backbones.EMBEDDED] * RATE_FACTORS[params.finetune.optimizer]
-    rate = params.finetune.learning_rate or default
-    after, best = _train(model, material, params, rate, output, on_progress, on_epoch)
-    if after.selection < before.selection:
+    after, best = _train(model, material, params, _learning_rate(params), output, on_progress, on_epoch)
+    trained = _trainable(model)
+    is_worse = after.selection < before.selection
+    if is_worse:
         model.load_state_dict(weights)
-        return facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, "linear probe"
-    return facts | {"macro_f1": after.macro_f1, "log_loss": after.log_loss}, f"epoch {best} of fine-tuning"
+    if updates is not None:
+        updates.merge()
+    if is_worse:
+        return *of_head, in_head
+    return facts | {"macro_f1": after.macro_f1, "log_loss": after.log_loss}, f"epoch {best} of fine-tuning", trained
+
+
+def _learning_rate(params: Params) -> float:
+    is_small = params.backbone == backbones.EMBEDDED or params.model.adapter_size or params.model.lora_rank
+    default = _LEARNING_RATE[bool(is_small)] * RATE_FACTORS[params.finetune.optimizer]
+    return params.finetune.learning_rate or default
+
+
+def _trainable(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _bare(tailoring: ModelSettings) -> ModelSettings:
+    """Windows as they are, and no more: for networks that have their own pool and head."""
+    if tailoring.window_seconds is None:
+        return ModelSettings()
+    return ModelSettings(pool="mean", window_seconds=tailoring.window_seconds, window_overlap=tailoring.window_overlap)
 
 
 def _for_scratch(settings: FinetuneSettings, is_small: bool) -> FinetuneSettings:
@@ -231,7 +289,14 @@ def _train(
 
 
 def _write(
-    model: Any, setup: Setup, output: Path, started: float, *, origin: str, validation: dict[str, float]
+    model: Any,
+    setup: Setup,
+    output: Path,
+    started: float,
+    *,
+    origin: str,
+    validation: dict[str, float],
+    trained: int,
 ) -> Checkpoint:
     written = checkpoint.write(
         model,
@@ -241,7 +306,7 @@ def _write(
         backbone_revision=setup.backbone.revision,
         backbone_licence=setup.backbone.licence,
         labels=setup.material.labels,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=trained,
         seconds=round(time.monotonic() - started, 3),
         origin=origin,
         validation=validation,

@@ -15,7 +15,7 @@ import torch
 
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
-from tenuto.learning.backbones import quiet, speech_embedding
+from tenuto.learning.backbones import quiet, register
 from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class Predictor:
         """The predictor in a checkpoint folder; BackboneError when the folder holds none."""
         from transformers import AutoModelForAudioClassification
 
-        speech_embedding.register()
+        register()
         preprocessing = Preprocessing.load(path)
         with quiet():
             try:

@@ -50,7 +50,7 @@ class LinearProbe:
 
     def install(self, model: Any) -> None:
         """Make the linear head of `model` compute this probe's logits."""
-        head = backbones.head(model)
+        head: Any = backbones.head(model)
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(self.weights))
             head.bias.copy_(torch.from_numpy(self.biases))
@@ -70,8 +70,7 @@ def fit(
     label against the rest. With a `balance` the clips count as it says, and its loss takes the place of the
     cross-entropy.
     """
-    mean, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
+    mean, scale = standardisation(vectors)
     standardised = (vectors - mean) / scale
     if targets.ndim == 2:
         weights, biases = _minimised(standardised, targets, count, c, balance or Balance(BinaryCrossEntropy()))
@@ -81,6 +80,12 @@ def fit(
         weights, biases = _minimised(standardised, targets, count, c, balance)
     weights = weights / scale
     return LinearProbe(weights, biases - weights @ mean)
+
+
+def standardisation(vectors: npt.NDArray[np.float32]) -> tuple[Array, Array]:
+    """Mean and standard deviation (dimensions,) of embeddings (clips, dimensions); 1 where one hardly varies."""
+    mean, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    return mean, np.where(scale > 1e-6 * max(float(scale.max()), 1e-12), scale, 1.0)
 
 
 def _regression(vectors: Array, classes: npt.NDArray[np.int64], count: int, c: float) -> tuple[Array, Array]:

@@ -203,7 +203,7 @@ def _predicted(
     """The test clips, the classes, and the class that the probe gives each clip."""
     setup = finetune.set_up(clips, data, params)
     labels = setup.material.labels
-    encoder = setup.encoder(setup.backbone.pretrained(labels, seed=0))
+    encoder = setup.encoder(setup.pretrained(params))
     fitted = finetune.fit_head(setup.material, encoder, params, cache)
     test = clips[(clips["split"] == "test") & clips["label"].isin(labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors

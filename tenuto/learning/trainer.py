@@ -115,7 +115,9 @@ def train(
     when the model cannot be trained in the way that `settings` ask for.
     """
     check(model, settings)
-    model.config.apply_spec_augment = augmentation.spec_augment
+    encoder: Any = families.of(model.config).encoder(model)
+    for config in (model.config, encoder.config):  # a tailored model has two
+        config.apply_spec_augment = augmentation.spec_augment
     batches = TrainingBatches(material, augmentation, settings.batch_size, seed)
     checkpoint = _resumable(work)
     if checkpoint and _is_out_of_patience(_epochs(_state(checkpoint)["log_history"]), settings.patience):

@@ -21,14 +21,18 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning import catalogue, licences
-from tenuto.learning.backbones import families, log_mel, speech_embedding
+from tenuto.learning.backbones import families, log_mel, speech_embedding, tailored
 from tenuto.learning.backbones.families.base import first_line
+from tenuto.learning.backbones.tailored import TailoredForAudioClassification
+from tenuto.settings import ModelSettings
 
 EMBEDDED = speech_embedding.NAME
 SCRATCH = (log_mel.CNN, log_mel.CRNN)
 """Networks without pre-trained weights, for baselines."""
 
-__all__ = ["EMBEDDED", "SCRATCH", "Backbone", "head", "pooled", "quiet", "resolve"]
+_PLAIN = ModelSettings()
+
+__all__ = ["EMBEDDED", "SCRATCH", "Backbone", "head", "pooled", "quiet", "register", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -58,29 +62,44 @@ class Backbone:
         config, extractor = families.of(self.config).shortened(self.config, self.feature_extractor, seconds)
         return replace(self, config=config, feature_extractor=extractor)
 
-    def pretrained(self, labels: Sequence[str], *, seed: int, kind: LabelType = "one") -> Any:
+    def pretrained(
+        self, labels: Sequence[str], *, seed: int, kind: LabelType = "one", tailoring: ModelSettings = _PLAIN
+    ) -> Any:
         """A model with the pre-trained weights and a head for `labels` that is still random.
 
-        Raises BackboneError when there are no such weights.
+        Raises BackboneError when there are no such weights, or no such layers as `tailoring` wants.
         """
         if not self.is_pretrained:
             raise BackboneError(
                 f"backbone {self.name!r} has no pre-trained weights: it is for `finetune.baseline`, to be beaten. "
                 f"Name {EMBEDDED!r}, a checkpoint folder or a hub id."
             )
+        config = self._config_for(labels, kind)
         with _seeded(seed), quiet():
+            if not tailoring.is_plain:
+                whole = tailored.config_for(config, tailoring)
+                encoder = families.of(config).load(self.source, config, self.revision)
+                return TailoredForAudioClassification(whole, encoder).eval()
             if self.is_embedded:
-                model = AutoModelForAudioClassification.from_config(self._config_for(labels, kind))
+                model = AutoModelForAudioClassification.from_config(config)
                 speech_embedding.load_weights(model.encoder)
                 return model.eval()
-            return _load(self.source, self._config_for(labels, kind), self.revision).eval()
+            return _load(self.source, config, self.revision).eval()
 
-    def from_scratch(self, labels: Sequence[str], *, seed: int, kind: LabelType = "one") -> Any:
-        """The same architecture with random weights, with batch norm where pre-training had it folded in."""
+    def from_scratch(
+        self, labels: Sequence[str], *, seed: int, kind: LabelType = "one", tailoring: ModelSettings = _PLAIN
+    ) -> Any:
+        """The same architecture with random weights, with batch norm where pre-training had it folded in.
+
+        Adapters are left out: there is nothing in random weights to be spared.
+        """
         config = self._config_for(labels, kind)
         if self.is_embedded:
             config.batch_norm = True
         with _seeded(seed), quiet():
+            if not tailoring.is_plain:
+                bare = tailoring.model_copy(update={"adapter_size": 0})
+                return TailoredForAudioClassification(tailored.config_for(config, bare)).eval()
             return AutoModelForAudioClassification.from_config(config).eval()
 
     def _config_for(self, labels: Sequence[str], kind: LabelType) -> Any:
@@ -97,8 +116,7 @@ def resolve(name: str, revision: str | None = None, *, root: Path = Path()) -> B
     Without `revision` a hub id has the commit that the catalogue pins, else the main branch. Raises BackboneError when
     it cannot be found or is no audio classifier.
     """
-    speech_embedding.register()
-    log_mel.register()
+    register()
     if name in SCRATCH:
         return Backbone(
             name=name,
@@ -141,8 +159,19 @@ def resolve(name: str, revision: str | None = None, *, root: Path = Path()) -> B
     )
 
 
-def head(model: Any) -> nn.Linear:
-    """The linear layer that gives the logits; BackboneError when the model ends otherwise."""
+def register() -> None:
+    """Make the transformers Auto classes know the models of our own; calling it again changes nothing."""
+    for module in (speech_embedding, log_mel, tailored):
+        module.register()
+
+
+def head(model: Any) -> nn.Module:
+    """What gives the logits: a tailored model's head, else the last linear layer.
+
+    BackboneError when another model does not end in one.
+    """
+    if isinstance(model, TailoredForAudioClassification):
+        return model.head
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     classes: int = model.config.num_labels
     if not linear or linear[-1].out_features != classes:
@@ -151,7 +180,9 @@ def head(model: Any) -> nn.Linear:
 
 
 def pooled(model: Any, features: Mapping[str, Tensor]) -> Tensor:
-    """(clips, dimensions): what the head sees of `features`, without gradients."""
+    """(clips, dimensions): what the head is fitted on, of `features`, without gradients."""
+    if isinstance(model, TailoredForAudioClassification):
+        return model.frozen(features)
     seen: list[Tensor] = []
     hook = head(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:

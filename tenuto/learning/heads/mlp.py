@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,3 +27,13 @@ class MLP(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         units = functional.dropout(functional.relu(self.hidden(vectors)), _DROPOUT, self.training)
         return cast(Tensor, self.output(units))
+
+    def begin(self, vectors: Tensor, targets: Tensor) -> None:
+        """Begin as it is, at random, whatever the clips."""
+
+    def undo(self, mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> None:
+        """Take vectors as they are, after having been fitted to (vectors - mean) / scale."""
+        with torch.no_grad():
+            weight = self.hidden.weight.double() / torch.from_numpy(scale)
+            self.hidden.bias.copy_(self.hidden.bias.double() - weight @ torch.from_numpy(mean))
+            self.hidden.weight.copy_(weight)

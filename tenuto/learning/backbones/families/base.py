@@ -72,6 +72,10 @@ class Family:
         """The dims of a frame, as truncated as the encoder is."""
         return int(encoder.config.hidden_size)
 
+    def widths(self, encoder: Any) -> list[int]:
+        """How many channels each layer gives: on the last axis, or on axis 1 where it is a convolution."""
+        return [self.width(encoder)] * len(self.layers(encoder))
+
     def shortened(self, config: Any, feature_extractor: Any, seconds: float) -> tuple[Any, Any]:
         """Config and feature extractor with a fixed window cut down to `seconds`, where the family has one.
 

@@ -57,6 +57,10 @@ class Clap(Family):
     def width(self, encoder: Any) -> int:
         return int(encoder.config.patch_embeds_hidden_size * 2 ** (len(self.layers(encoder)) - 1))
 
+    def widths(self, encoder: Any) -> list[int]:
+        first, count = encoder.config.patch_embeds_hidden_size, len(self.layers(encoder))
+        return [int(first * 2 ** min(index + 1, count - 1)) for index in range(count)]  # halved sides, doubled dims
+
     def empty(self, config: Any) -> nn.Module:
         found: nn.Module = ClapAudioModel(_audio(config))
         return found

@@ -35,6 +35,9 @@ class SpeechEmbedding(Family):
     def width(self, encoder: Any) -> int:
         return speech_embedding.CHANNELS[len(encoder.convolutions) - 1]
 
+    def widths(self, encoder: Any) -> list[int]:
+        return list(speech_embedding.CHANNELS[: len(encoder.convolutions)])
+
     def load(self, source: str, config: Any, revision: str) -> nn.Module:
         if source != speech_embedding.NAME:  # a checkpoint folder, fine-tuned already
             return super().load(source, config, revision)
