@@ -248,7 +248,7 @@ def _params(choice: Choice, job: _Job) -> Params:
     values["backbone"] = choice.backbone
     values["model"]["head"] = choice.head
     if choice.backbone != job.params.backbone:
-        values["backbone_revision"] = "main"
+        values["backbone_revision"] = None
     if choice.way == "frozen":
         values["finetune"]["epochs"] = 0
         if job.params.model.pool in LEARNED_POOLS:

@@ -20,6 +20,7 @@ from tenuto.learning import catalogue, licences
 from tenuto.settings import Params, origin
 
 _WITHOUT_ATTENTION = ("tenuto-speech-embedding", "tenuto-log-mel")
+_WITHOUT_CLASSIFIER = ("clap", "clap_audio_model")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _EXAMPLES = "Apache-2.0, MIT, BSD-3-Clause"
 
@@ -32,6 +33,8 @@ class Known:
     licence: str = licences.UNKNOWN
     layers: int | None = None
     has_attention: bool | None = None
+    has_classifier: bool = True
+    is_tailored: bool = False
     entry: catalogue.Entry | None = None
 
 
@@ -71,11 +74,11 @@ def backbone(name: str, root: Path, revision: str | None = None) -> Known:
     folder = root / name
     entry = catalogue.entry(name)
     if entry and entry.origin != "hub":
-        return Known(name, entry.licence, entry.layers, entry.has_attention, entry)
+        return _of_entry(entry)
     if folder.is_dir():
         return _of_config(name, licences.of_folder(folder), _config_of(name, folder))
     if entry:
-        return Known(name, entry.licence, entry.layers, entry.has_attention, entry)
+        return _of_entry(entry)
     config = cached(name, "config.json", revision) if _HUB_ID.fullmatch(name) else None
     if config is None:
         _require_plausible(name, folder)
@@ -94,6 +97,7 @@ def problems(params: Params, known: Known) -> Iterator[Problem]:
         )
     if entry and entry.origin == "own code":
         yield Problem("backbone", f"backbone = {known.name!r} cannot be used: it {entry.traps[0]}")
+    yield from _tailoring_problems(params, known)
     yield from _layer_problems(params, known)
     if params.model.lora_rank and known.has_attention is False:
         yield Problem(
@@ -107,6 +111,21 @@ def problems(params: Params, known: Known) -> Iterator[Problem]:
             "model.window_seconds",
             f"model.window_seconds = {window_seconds:g} cannot be used: {known.name} hears {entry.window_seconds:g} s "
             f"at once; wanted at most {entry.window_seconds:g}",
+        )
+
+
+def _tailoring_problems(params: Params, known: Known) -> Iterator[Problem]:
+    if params.model.is_plain and not known.has_classifier:
+        yield Problem(
+            "backbone",
+            f"backbone = {known.name!r} and model.pool = 'own' do not go together: transformers has no classifier "
+            "for it; wanted another pool, such as mean or attention",
+        )
+    if known.is_tailored and not params.model.is_plain:
+        yield Problem(
+            "backbone",
+            f"backbone = {known.name!r} and `model` do not go together: it was tailored already; wanted no `model` "
+            "section, or the backbone that it was made of",
         )
 
 
@@ -193,18 +212,35 @@ def _read(path: Path) -> dict[str, Any]:
     return config
 
 
+def _of_entry(entry: catalogue.Entry) -> Known:
+    return Known(
+        entry.id,
+        entry.licence,
+        entry.layers,
+        has_attention=entry.has_attention,
+        has_classifier=entry.has_classifier,
+        entry=entry,
+    )
+
+
 def _of_config(name: str, licence: str, config: dict[str, Any]) -> Known:
     inner = config.get("backbone_config") or config
     kind = str(inner.get("model_type", ""))
-    layers = config.get("truncate") or _layers(kind, inner)
-    return Known(name, licence, layers, False if kind in _WITHOUT_ATTENTION else None)
+    return Known(
+        name,
+        licence,
+        config.get("truncate") or _layers(kind, inner),
+        has_attention=False if kind in _WITHOUT_ATTENTION else None,
+        has_classifier=kind not in _WITHOUT_CLASSIFIER or inner is not config,
+        is_tailored=config.get("model_type") == "tenuto-tailored",
+    )
 
 
 def _layers(kind: str, config: dict[str, Any]) -> int | None:
     """How many layers a transformers configuration describes, as `tenuto.learning.backbones.families` counts them."""
     if kind in _WITHOUT_ATTENTION:
         return 20 if kind == "tenuto-speech-embedding" else len(config.get("channels", (32, 64, 128)))
-    if kind in ("clap", "clap_audio_model"):
+    if kind in _WITHOUT_CLASSIFIER:
         return len(config.get("audio_config", config).get("depths", (2, 2, 6, 2)))
     found = config.get("encoder_layers") if kind == "whisper" else config.get("num_hidden_layers")
     return found if isinstance(found, int) else None

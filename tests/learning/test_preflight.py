@@ -55,6 +55,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (params(model={"truncate": 21}), "speech-embedding has 20 layers"),
         (params(model={"lora_rank": 8}), "model.lora_rank = 8 .* no attention .*; wanted 0, or model.adapter_size"),
         (params("log-mel-cnn"), "no pre-trained weights; wanted another, and finetune.baseline: log-mel-cnn"),
+        (params("laion/clap-htsat-unfused"), "backbone = 'laion/clap-htsat-unfused' and model.pool = 'own' do not go"),
         (params("mispeech/ced-tiny"), "backbone = 'mispeech/ced-tiny' cannot be used: it needs Python code from the"),
         (
             params("openai/whisper-tiny", model={"window_seconds": 40}),
@@ -75,6 +76,7 @@ def test_what_a_backbone_cannot_do_names_key_value_and_what_is_allowed(
         params("facebook/wav2vec2-base", model={"truncate": 12}, finetune={"unfreeze": 12}),
         params("openai/whisper-tiny", model={"truncate": 4, "lora_rank": 8, "window_seconds": 30}),
         params(model={"truncate": 20, "adapter_size": 8}),
+        params("laion/clap-htsat-unfused", model={"pool": "mean"}),
         params("somebody/some-model", model={"truncate": 400}),
     ],
 )
@@ -106,6 +108,14 @@ def test_a_folders_layers_are_read_from_its_configuration(
 ) -> None:
     folder(tmp_path / "models" / "mine", config)
     assert preflight.backbone("models/mine", tmp_path).layers == layers
+
+
+def test_a_tailored_checkpoint_is_used_as_it_is(tmp_path: Path) -> None:
+    inner = {"model_type": "clap_audio_model", "depths": [2, 2]}
+    folder(tmp_path / "mine", {"model_type": "tenuto-tailored", "backbone_config": inner})
+    assert preflight.check(params("mine"), ANY, tmp_path).layers == 2
+    with pytest.raises(SettingsError, match="backbone = 'mine' and `model` do not go together: it was tailored"):
+        preflight.check(params("mine", model={"pool": "mean"}), ANY, tmp_path)
 
 
 @pytest.mark.slow

@@ -35,6 +35,9 @@ class Entry(Record):
     origin: Literal["embedded", "scratch", "hub", "own code"] = Field(
         description="own code: it needs Python code from the hub, which Tenuto does not run"
     )
+    has_classifier: bool = Field(
+        default=True, description="False: transformers has no audio classifier for it, only a `model:` of ours"
+    )
     paper: str
     strong: str
     weak: str

@@ -6,6 +6,7 @@ from tenuto.learning.catalogue.base import Entry
 
 _GROUP_NORM = "its first layer normalises over time, so it takes no attention mask: clips of one batch hear the padding"
 _OWN_CODE = "needs Python code from the hub (trust_remote_code), which Tenuto does not run: it does not load here"
+_NO_CLASSIFIER = "transformers has no audio classifier for it: set model.pool (mean, statistics, attention ...)"
 _TEN_SECONDS = "shorter clips are repeated and padded to 10 s, longer ones are cut: set model.window_seconds"
 
 ENTRIES = (
@@ -202,10 +203,11 @@ ENTRIES = (
         licence="Apache-2.0",
         revision="8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a",
         origin="hub",
+        has_classifier=False,
         paper="Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023",
         strong="sounds that people describe in words: effects, scenes, instruments; hears up to 14 kHz",
         weak="words and speakers; recordings below 48 kHz lack the band it listens to",
-        traps=(_TEN_SECONDS, "a Swin transformer: `layers` are its four stages"),
+        traps=(_TEN_SECONDS, "a Swin transformer: `layers` are its four stages", _NO_CLASSIFIER),
     ),
     Entry(
         id="laion/larger_clap_music",
@@ -222,10 +224,11 @@ ENTRIES = (
         licence="Apache-2.0",
         revision="a0b4534a14f58e20944452dff00a22a06ce629d1",
         origin="hub",
+        has_classifier=False,
         paper="Wu et al., Large-scale contrastive language-audio pretraining, ICASSP 2023",
         strong="music: genres, instruments, moods",
         weak="speech; recordings below 48 kHz lack the band it listens to",
-        traps=(_TEN_SECONDS, "a Swin transformer: `layers` are its four stages"),
+        traps=(_TEN_SECONDS, "a Swin transformer: `layers` are its four stages", _NO_CLASSIFIER),
     ),
     Entry(
         id="mispeech/ced-tiny",
