@@ -40,6 +40,7 @@ def conclude(run: Run, verdict: Verdict) -> Outcome:
         verdict=verdict.verdict,
         reasons=verdict.reasons,
         trained=run.candidate is not None,
+        remedy=run.remedy,
         is_awaiting=is_awaiting(run, verdict),
         model=run.model,
         metrics=_metrics(run.evaluation.metrics if run.evaluation else {}),
@@ -89,7 +90,7 @@ def results_of(run: Run, verdict: Verdict) -> track.Results:
     return track.Results(
         verdict=verdict,
         clips_path=run.clips,
-        params=run.job.params if run.candidate else None,
+        params=run.params if run.candidate else None,
         validation=run.validation,
         checkpoint=run.candidate,
         evaluation=run.evaluation,
@@ -104,7 +105,8 @@ def write_card(run: Run, verdict: Verdict) -> str:
     if run.evaluation is None or run.candidate is None or run.clips is None:
         return ""
     inputs = CardInputs(
-        params=run.job.params,
+        params=run.params,
+        remedy=run.remedy,
         lineage=run.lineage,
         evaluation=run.evaluation,
         checkpoint=run.candidate,
@@ -164,7 +166,8 @@ def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
         evaluation=run.evaluation,
         golden=run.golden,
         fill=run.fill,
-        params=job.params,
+        params=run.params,
+        remedy=run.remedy,
         backbone_licence=run.candidate.backbone_licence if run.candidate else "",
         registered=run.model,
         champion=_champion(run),

@@ -26,6 +26,7 @@ from tenuto.records import (
     Evaluation,
     FillComparison,
     RegisteredModel,
+    Remedy,
     ValidationReport,
     Verdict,
 )
@@ -94,6 +95,7 @@ class Run:
     clips: Path | None = None
     champion: registry.Champion | None = None
     validation: ValidationReport | None = None
+    remedy: Remedy | None = None
     candidate: Checkpoint | None = None
     fill: FillComparison | None = None
     evaluation: Evaluation | None = None
@@ -106,6 +108,12 @@ class Run:
     def folder(self) -> Path:
         """Where the tables of this run lie; the same inputs share it, so that a killed run is taken up."""
         return self.job.workspace.runs / self.lineage.inputs[:16]
+
+    @property
+    def params(self) -> Params:
+        """The settings as they apply: with the remedy that was chosen, where one was to be."""
+        params = self.job.params
+        return params.with_remedy(self.remedy.choices) if self.remedy else params
 
     def checkpoint(self, kind: str) -> Path:
         """Where a training ends up, by everything that decides what it comes to; the policy is none of it."""

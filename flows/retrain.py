@@ -17,7 +17,7 @@ from flows.job import Job, Run, describe
 from tasks import dataset, decide, evaluate, registry, split, track, train, validate
 from tenuto.dataset import manifest
 from tenuto.errors import TrainingError
-from tenuto.records import Account, Checkpoint, Evaluation, Outcome, ValidationReport, Verdict
+from tenuto.records import Account, Checkpoint, Evaluation, Outcome, Remedy, ValidationReport, Verdict
 from tenuto.splitting import splits
 from tenuto.validation import leakage
 
@@ -131,7 +131,10 @@ def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
     """Candidate and from-scratch baseline, and what augmentation fill was worth."""
     job = run.job
     assert run.clips is not None
-    inputs = (run.clips, job.workspace.data, job.params, job.workspace.cache)
+    if job.params.imbalance.remedy == "auto":
+        with job.stage("choose remedy"):
+            run.remedy = choose_remedy(run)
+    inputs = (run.clips, job.workspace.data, run.params, job.workspace.cache)
     with job.stage("train candidate") as stage:
         run.candidate = stage.made(train.train_candidate(*inputs, run.checkpoint("candidate")))
     with job.stage("train baseline") as stage:
@@ -139,6 +142,16 @@ def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
     with job.stage("compare fill"):
         run.fill = train.compare_fill(*inputs)
     return run.candidate, baseline
+
+
+def choose_remedy(run: Run) -> Remedy:
+    """What is done for rare classes and groups, said in the log and in the run."""
+    job = run.job
+    assert run.clips is not None
+    found = train.choose_remedy(run.clips, job.workspace.data, job.params, group_of(run), job.workspace.cache)
+    log.info("%s", found.sentence)
+    track.log_remedy(job.tracking_uri, run.id, found, job.params)
+    return found
 
 
 def check(run: Run) -> ValidationReport:

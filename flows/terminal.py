@@ -169,6 +169,8 @@ def print_outcome(outcome: Outcome) -> None:
     out.print(f"[{STYLES[outcome.verdict]}]{outcome.verdict}[/]", highlight=False)
     for reason in outcome.reasons:
         out.print(f"  - {escape(reason)}", highlight=False)
+    if outcome.remedy:
+        out.print(escape(outcome.remedy.sentence), highlight=False)
     if outcome.is_awaiting and outcome.model:
         version = outcome.model.version
         out.print(f"waits for a person: [cyan]tenuto approve {version}[/] or [cyan]tenuto refuse {version}[/]")

@@ -179,7 +179,7 @@ def _document(run: Run, name: str, files: _Files, weighting: Weighting) -> RunDo
         source_sha256=tags.get("tenuto.source_sha256"),
         environment=made_from.environment if made_from else {},
         weighting=weighting,
-        loss=run.data.params.get("imbalance.loss", "cross-entropy"),
+        loss=lineage.as_applied(run.data.params).get("imbalance.loss", "cross-entropy"),
         lock=_lock(run, files),
         validation=tuple(
             Met(expectation=f.expectation, severity=f.severity, success=f.success, summary=f.summary)
@@ -206,7 +206,7 @@ def _lock(run: Run, files: _Files) -> Lock | None:
 
 def _weighting(run: Run, weights: Mapping[tuple[str, str], float]) -> Weighting:
     """How the clips counted, as the table says, or else the parameters: tables have weights only since this release."""
-    said = run.data.params
+    said = lineage.as_applied(run.data.params)
     if said.get("imbalance.group_dro", "None") != "None":
         return "group DRO"
     if weights:
@@ -264,7 +264,7 @@ def _copies(run: Run, path: Path, columns: dict[str, list[Any]]) -> list[int | N
 
 
 def _planned(run: Run, path: Path) -> list[int] | None:
-    tags, params = run.data.tags, run.data.params
+    tags, params = run.data.tags, lineage.as_applied(run.data.params)
     if tags.get("tenuto.trained") != "true" or tags.get("tenuto.source_sha256") != lineage.source_sha256():
         return None
     import pandas as pd

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tenuto.records import Checkpoint, FillComparison
+from tenuto.records import Checkpoint, FillComparison, Remedy
 from tenuto.settings import Params
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,16 @@ def compare_fill(clips: Path, data: Path, params: Params, cache: Path) -> FillCo
     from tenuto.learning import finetune
 
     return finetune.compare_fill(pd.read_parquet(clips), data, params, cache)
+
+
+@task(name="choose-remedy", cache_policy=NO_CACHE, persist_result=False)
+def choose_remedy(clips: Path, data: Path, params: Params, group: str | None, cache: Path) -> Remedy:
+    """What is done for rare classes and groups, chosen on the validation clips."""
+    import pandas as pd
+
+    from tenuto.learning import remedies
+
+    return remedies.choose(pd.read_parquet(clips), data, params, group, cache)
 
 
 def _tell(done: int, total: int) -> None:

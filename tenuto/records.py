@@ -113,6 +113,27 @@ class FillComparison(Record):
     recall: dict[str, dict[str, float]] = Field(description="'without fill' and 'with fill', each per key, in [0, 1]")
 
 
+class Remedy(Record):
+    """What `imbalance.remedy: auto` chose before training, by the validation clips, and why."""
+
+    use: str = Field(description="the remedy's name, or 'none'")
+    why: str = Field(description="a clause")
+    choices: dict[str, dict[str, Any]] = Field(description="what it sets in `augment` and `imbalance`")
+    figures: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="of linear probes on the validation clips, without any remedy and with it"
+    )
+
+    @property
+    def sentence(self) -> str:
+        """The choice with its figures."""
+        text = f"Remedy for what is rare, chosen on the validation clips: {self.use} ({self.why})."
+        if self.use not in self.figures or self.use == "none":
+            return text
+        before, after = self.figures["none"], self.figures[self.use]
+        changes = (f"{name.replace('_', ' ')} {before[name]:.2f} to {after[name]:.2f}" for name in after)
+        return f"{text} Linear probes: {', '.join(changes).replace('macro f1', 'macro-F1')}."
+
+
 class Interval(Record):
     """A point value with its confidence interval."""
 
@@ -245,6 +266,7 @@ class Outcome(Record):
     verdict: VerdictName | Literal["nothing changed"]
     reasons: tuple[str, ...]
     trained: bool
+    remedy: Remedy | None = Field(default=None, description="with `imbalance.remedy: auto`, what was chosen and why")
     is_awaiting: bool = Field(default=False, description="the candidate passed, and a person has yet to approve it")
     model: RegisteredModel | None = None
     metrics: dict[str, dict[str, float] | None] = Field(

@@ -6,7 +6,7 @@ before anything runs. The promotion policy lives in `tenuto.deciding.policy`, th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -202,7 +202,8 @@ class ImbalanceSettings(Section):
     model_config = ConfigDict(allow_inf_nan=False)
 
     remedy: Literal["auto"] | None = Field(
-        default=None, description="auto: what `tenuto remedies` finds on the validation clips, instead of what is below"
+        default=None,
+        description="auto: what remedies come to on the validation clips, instead of augment.fill and what is below",
     )
     loss: Literal["cross-entropy", "focal", "ldam", "logit-adjustment", "asymmetric"] = Field(
         default="cross-entropy",
@@ -338,6 +339,16 @@ class Params(Section):
                     "finetune.unfreeze",
                 )
         return self
+
+    def with_remedy(self, choices: Mapping[str, Mapping[str, Any]]) -> Self:
+        """These settings with a remedy's choices in the place of `augment.fill` and of the section `imbalance`.
+
+        Raises ValidationError when the remedy does not go together with the other settings.
+        """
+        values = self.model_dump()
+        return self.model_validate(
+            values | {"augment": values["augment"] | dict(choices["augment"]), "imbalance": dict(choices["imbalance"])}
+        )
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:

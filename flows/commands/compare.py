@@ -37,8 +37,8 @@ def compare(
 ) -> None:
     """Compare backbones and heads on one dataset and the same splits, in score, cost and licence.
 
-    Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch. Rows that are
-    finished are not computed again. Nothing is registered.
+    Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for finetune.epochs
+    as a retrain's baseline is. Rows that are finished are not computed again. Nothing is registered.
 
     Example: `tenuto compare --backbone speech-embedding --head linear --head mlp`
     """

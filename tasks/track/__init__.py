@@ -22,20 +22,32 @@ from tasks.track import artifacts, figures, store
 from tasks.track.artifacts import Results, evidence
 from tasks.track.last import REPORT, LastRun, last_run, last_trained_clips
 from tenuto.processes import this_process
-from tenuto.records import DatasetVersion, RegisteredModel
+from tenuto.records import DatasetVersion, RegisteredModel, Remedy
 from tenuto.settings import Params
-from tenuto.tracing.lineage import Lineage
+from tenuto.tracing.lineage import APPLIED, Lineage
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-__all__ = ["LastRun", "Results", "evidence", "finish", "last_run", "last_trained_clips", "log_results", "page", "start"]
+__all__ = [
+    "LastRun",
+    "Results",
+    "evidence",
+    "finish",
+    "last_run",
+    "last_trained_clips",
+    "log_remedy",
+    "log_results",
+    "page",
+    "start",
+]
 
 _Item = TypeVar("_Item")
 
 _LONGEST_TAG = 4000
+_LONGEST_PARAM = 500
 _METRICS_PER_CALL = 900
 _PARAMS_PER_CALL = 100
 
@@ -57,6 +69,17 @@ def start(tracking_uri: str, name: str, params: Params, lineage: Lineage) -> str
     workspace = Workspace(lineage.dataset.manifest_path.parent.parent)
     _log_files(client, run_id, artifacts.inputs(workspace, params))
     return run_id
+
+
+def log_remedy(tracking_uri: str, run_id: str, remedy: Remedy, params: Params) -> None:
+    """Adds the remedy that was chosen to the run's parameters, with every setting that it changes in `params`."""
+    from mlflow.entities import Param
+
+    before = dict(figures.parameters(params))
+    after = figures.parameters(params.with_remedy(remedy.choices))
+    changed = [Param(f"{APPLIED}{key}", value) for key, value in after if value != before[key]]
+    said = [Param("remedy.use", remedy.use), Param("remedy.why", remedy.why[:_LONGEST_PARAM])]
+    store.connect(tracking_uri).log_batch(run_id, params=said + changed)
 
 
 @task(name="log-results", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)

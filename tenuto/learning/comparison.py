@@ -24,7 +24,6 @@ from pydantic import ValidationError
 from tenuto.errors import TenutoError, TrainingError
 from tenuto.learning import augment, checkpoint, finetune
 from tenuto.learning.backbones import SCRATCH
-from tenuto.learning.curve import scratch_epochs
 from tenuto.learning.predictor import Predictor
 from tenuto.records import GROUP_PREFIX, Checkpoint, Interval, Record
 from tenuto.scoring import evaluation, latency, metrics, statistics
@@ -241,9 +240,8 @@ def _params(choice: Choice, job: _Job) -> Params:
     """The settings with the row's choice in them; SettingsError when they do not go together."""
     values = job.params.model_dump()
     if choice.way == "from scratch":
-        batches = -(-int((job.clips["split"] == "train").sum()) // job.params.finetune.batch_size)
         values["model"] = ModelSettings().model_dump()
-        values["finetune"] |= {"baseline": choice.backbone, "epochs": scratch_epochs(batches, job.params.finetune)}
+        values["finetune"]["baseline"] = choice.backbone
         return validated(Params, values, "params.yaml")
     values["backbone"] = choice.backbone
     values["model"]["head"] = choice.head

@@ -25,7 +25,7 @@ from tenuto.learning import finetune
 from tenuto.learning.backbones import SCRATCH
 from tenuto.learning.predictor import Predictor
 from tenuto.records import Checkpoint, Record
-from tenuto.settings import FinetuneSettings, Params
+from tenuto.settings import Params
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +136,6 @@ def clips_to_reach(score: float, bands: Sequence[Band]) -> float | None:
     return None
 
 
-def scratch_epochs(batches: int, settings: FinetuneSettings) -> int:
-    """Epochs of so many batches that a network from scratch gets, as an opponent that was given a chance."""
-    return int(np.clip(-(-SCRATCH_STEPS // max(batches, 1)), settings.epochs, max(settings.epochs, _MAX_EPOCHS)))
-
-
 def _bands(points: Sequence[Point], way: Way) -> tuple[Band, ...]:
     sizes = sorted({point.clips_per_class for point in points if point.way == way})
     return tuple(
@@ -180,7 +175,7 @@ def _scratch(
 ) -> tuple[Point, tuple[str, float]]:
     """The network and learning rate, of `ways`, that do best on the validation clips."""
     batches = -(-draw.size * draw.clips["label"].nunique() // draw.params.finetune.batch_size)
-    epochs = scratch_epochs(batches, draw.params.finetune)
+    epochs = int(np.clip(-(-SCRATCH_STEPS // batches), draw.params.finetune.epochs, _MAX_EPOCHS))
     with tempfile.TemporaryDirectory(prefix="tenuto-curve-") as folder:
         made: dict[tuple[str, float], Checkpoint] = {}
         for network, rate in ways:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tenuto.errors import TrainingError
 from tenuto.learning import augment, embedding, finetune
-from tenuto.records import GROUP_PREFIX, Interval, Record
+from tenuto.records import GROUP_PREFIX, Interval, Record, Remedy
 from tenuto.scoring import statistics
 from tenuto.scoring.evaluation import BOOTSTRAP_SEED, unit_name, units
 from tenuto.scoring.statistics import Answers
@@ -31,6 +31,12 @@ logger = logging.getLogger(__name__)
 NONE = "none"
 LEFT_OUT = 0.1
 """Share of the training clips that each trial leaves out, so that trials differ by what they learn from."""
+
+MIN_CLIPS = 5
+"""Of the rarest class, and of the rarest value of a group: with fewer to choose by, no remedy is chosen."""
+
+Asked = Literal["test", "validation"]
+"""The split whose clips are scored."""
 
 Progress = Callable[[int, int], None]
 Choices = dict[str, dict[str, Any]]
@@ -69,7 +75,7 @@ class Comparison(Record):
 
     rare: Rare
     seeds: int
-    test_clips: int
+    test_clips: int = Field(description="how many clips were scored")
     trials: tuple[Trial, ...]
     use: str
     why: str
@@ -97,16 +103,16 @@ def remedies(rare: Rare) -> dict[str, Choices]:
     return found | {"fill and logit adjustment": {"augment": {"fill": 1.0}, "imbalance": {"loss": "logit-adjustment"}}}
 
 
-def find_rare(clips: pd.DataFrame) -> Rare:
+def find_rare(clips: pd.DataFrame, asked: Asked = "test") -> Rare:
     """The rarest class of the training clips, and the rarest value of a group that all splits share, if it is rare.
 
-    Raises TrainingError when the test split has no clip of that class.
+    Raises TrainingError when the split that is asked has no clip of that class.
     """
-    train, test = clips[clips["split"] == "train"], clips[clips["split"] == "test"]
+    train, test = clips[clips["split"] == "train"], clips[clips["split"] == asked]
     counts = train["label"].value_counts()
     label = str(counts.index[-1])
     if not (test["label"] == label).any():
-        raise TrainingError(f"The rarest class, {label!r}, has no test clip: no remedy can be measured. Add some.")
+        raise TrainingError(f"The rarest class, {label!r}, has no {asked} clip: no remedy can be measured. Add some.")
     columns = augment.shared_groups(clips)
     values = {column: train[column].value_counts() for column in columns}
     testable = {c: n[n.index.isin(test[c].dropna())] for c, n in values.items()}
@@ -132,20 +138,21 @@ def compare(
     group: str | None,
     cache: Path,
     *,
+    asked: Asked = "test",
     seeds: int = 3,
     on_progress: Progress | None = None,
 ) -> Comparison:
-    """Every remedy as a linear probe, `seeds` times each, scored on the test split.
+    """Every remedy as a linear probe, `seeds` times each, scored on the split that is asked.
 
     `clips` is the manifest with `split`, paths relative to `data`; `group` names what is resampled. `on_progress` is
     called with trials done and all trials. Raises TrainingError when the clips are too few.
     """
-    rare = find_rare(clips)
-    chosen = remedies(rare)
+    rare = find_rare(clips, asked)
+    chosen = {name: choices for name, choices in remedies(rare).items() if fits(params, choices)}
     predicted: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in chosen}
     for done, (seed, (name, choices)) in enumerate((s, item) for s in range(seeds) for item in chosen.items()):
-        trial = _with(params, choices, params.seed + seed)
-        test, labels, codes = _predicted(_thinned(clips, trial.seed), data, trial, cache)
+        trial = params.with_remedy(choices).model_copy(update={"seed": params.seed + seed})
+        test, labels, codes = _predicted(_thinned(clips, trial.seed), data, trial, cache, asked)
         predicted[name].append(codes)
         logger.info("remedy %s, seed %d", name, trial.seed)
         if on_progress:
@@ -167,6 +174,51 @@ def recommend(trials: Sequence[Trial]) -> tuple[str, str]:
     return best, f"rare recalls rise by {helpful[best]:.2f} in all, macro-F1 by {trial.macro_f1_gain.value:+.3f}"
 
 
+def choose(clips: pd.DataFrame, data: Path, params: Params, group: str | None, cache: Path) -> Remedy:
+    """What `imbalance.remedy: auto` comes to: the remedy that the validation clips speak for, or none and why.
+
+    Arguments as for `compare`. The same clips and settings give the same choice.
+    """
+    if params.data.labels == "many":
+        return nothing("remedies are compared for one label a clip")
+    try:
+        rare = find_rare(clips, "validation")
+        if not rare.is_rare:
+            return nothing("no class and no group is rare")
+        if few := _too_few(clips, rare):
+            return nothing(few)
+        found = compare(clips, data, params, group, cache, asked="validation")
+    except TrainingError as error:
+        return nothing(str(error).rstrip("."))
+    by_name = {trial.remedy: trial for trial in found.trials}
+    figures = {NONE: _figures(by_name[NONE]), found.use: _figures(by_name[found.use])}
+    return Remedy(use=found.use, why=found.why, choices=by_name[found.use].choices, figures=figures)
+
+
+def nothing(why: str) -> Remedy:
+    """The choice of no remedy."""
+    return Remedy(use=NONE, why=why, choices={"augment": {"fill": 0.0}, "imbalance": {}})
+
+
+def _too_few(clips: pd.DataFrame, rare: Rare) -> str:
+    """Why the validation clips cannot tell; empty when they can. It names no group, which may be a person."""
+    validation = clips[clips["split"] == "validation"]
+    counts = {f"class {rare.label!r}": int((validation["label"] == rare.label).sum())}
+    if rare.group:
+        counts[f"the rarest {rare.group}"] = int((validation[GROUP_PREFIX + rare.group] == rare.value).sum())
+    return "; ".join(
+        f"{count} validation clips of {what} are too few to tell (wanted {MIN_CLIPS})"
+        for what, count in counts.items()
+        if count < MIN_CLIPS
+    )
+
+
+def _figures(trial: Trial) -> dict[str, float]:
+    found = {"macro_f1": trial.macro_f1, "rare_recall": trial.rare_recall, "rare_precision": trial.rare_precision}
+    values = {name: interval.value for name, interval in found.items()}
+    return values | ({"rare_group_recall": trial.group_recall.value} if trial.group_recall else {})
+
+
 def _helps(trial: Trial) -> bool:
     gains = [gain for gain in (trial.rare_recall_gain, trial.group_recall_gain) if gain is not None]
     is_shown = any(gain.low > 0 for gain in gains) and not any(gain.high < 0 for gain in gains)
@@ -177,14 +229,13 @@ def _gain(trial: Trial) -> float:
     return sum(gain.value for gain in (trial.rare_recall_gain, trial.group_recall_gain) if gain is not None)
 
 
-def _with(params: Params, choices: Choices, seed: int) -> Params:
-    return params.model_copy(
-        update={
-            "seed": seed,
-            "augment": params.augment.model_copy(update=choices["augment"]),
-            "imbalance": params.imbalance.model_validate(choices["imbalance"]),
-        }
-    )
+def fits(params: Params, choices: Choices) -> bool:
+    """False of a remedy that the other settings forbid, as label smoothing does some losses."""
+    try:
+        params.with_remedy(choices)
+    except ValidationError:
+        return False
+    return True
 
 
 def _thinned(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -198,14 +249,14 @@ def _thinned(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _predicted(
-    clips: pd.DataFrame, data: Path, params: Params, cache: Path
+    clips: pd.DataFrame, data: Path, params: Params, cache: Path, asked: Asked
 ) -> tuple[pd.DataFrame, tuple[str, ...], npt.NDArray[np.int64]]:
-    """The test clips, the classes, and the class that the probe gives each clip."""
+    """The clips that are scored, the classes, and the class that the probe gives each clip."""
     setup = finetune.set_up(clips, data, params)
     labels = setup.material.labels
     encoder = setup.encoder(setup.pretrained(params))
     fitted = finetune.fit_head(setup.material, encoder, params, cache)
-    test = clips[(clips["split"] == "test") & clips["label"].isin(labels)]
+    test = clips[(clips["split"] == asked) & clips["label"].isin(labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
     return test, labels, fitted.logits(vectors).argmax(axis=1).astype(np.int64)
 

@@ -24,6 +24,7 @@ from tenuto.records import (
     Evaluation,
     FillComparison,
     RegisteredModel,
+    Remedy,
     ValidationReport,
     Verdict,
 )
@@ -70,6 +71,7 @@ class ReportInputs:
     evaluation: Evaluation | None = None
     golden: Evaluation | None = None  # of the frozen clips, which are watched and never decide
     fill: FillComparison | None = None
+    remedy: Remedy | None = None  # what was chosen for rare classes and groups
     params: Params | None = None  # of which the augmentation is shown
     registered: RegisteredModel | None = None
     approval: str = ""  # what a person said of the candidate, as a sentence; empty while nobody has
@@ -152,7 +154,7 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "models": scores.models(evaluation, inputs.champion),
         "metrics": scores.columns(evaluation),
         "group_metrics": scores.group_metrics(evaluation),
-        "remarks": scores.remarks(evaluation),
+        "remarks": scores.remarks(evaluation, inputs.remedy),
         "classes": scores.classes(evaluation),
         "groups": scores.groups(evaluation),
         "slices": scores.slices(evaluation),

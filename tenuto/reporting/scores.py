@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tenuto.records import Evaluation, Interval, RegisteredModel
+from tenuto.records import Evaluation, Interval, RegisteredModel, Remedy
 from tenuto.reporting.formats import counted
 
 MODELS = {
@@ -75,9 +75,11 @@ def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[Mod
     ]
 
 
-def remarks(evaluation: Evaluation) -> list[str]:
-    """What a reader must know before comparing: what was resampled, what was left out, what could not be scored."""
-    sentences = [f"{_name(model, evaluation)} was not scored: {why}." for model, why in evaluation.unscored.items()]
+def remarks(evaluation: Evaluation, remedy: Remedy | None = None) -> list[str]:
+    """What a reader must know before comparing: what was resampled, left out, could not be scored, was done for rare
+    classes."""
+    sentences = [remedy.sentence] if remedy else []
+    sentences += [f"{_name(model, evaluation)} was not scored: {why}." for model, why in evaluation.unscored.items()]
     if evaluation.left_out:
         clips = counted(len(evaluation.left_out), "test clip")
         verb = "is" if len(evaluation.left_out) == 1 else "are"

@@ -12,6 +12,7 @@ import importlib.util
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,9 @@ INPUTS = "inputs"
 """The folder where a run keeps what it was given: `input_files`, and LOCK."""
 
 LOCK = "environment.lock"
+
+APPLIED = "applied."
+"""Begins the name of a parameter that a run chose itself; the rest is the setting's key."""
 
 SOURCE_PACKAGES = ("tenuto", "tasks", "flows")
 _VECTOR_INSTRUCTIONS = ("avx512f", "avx2", "avx", "asimd", "sse4_2")
@@ -161,3 +165,12 @@ def _source_files(package: str) -> list[tuple[str, Path]]:
     folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     files = [(path.relative_to(folder).as_posix(), path) for folder in folders for path in folder.rglob("*")]
     return sorted((name, path) for name, path in files if path.suffix in _SOURCE_SUFFIXES and path.is_file())
+
+
+def as_applied(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a run in MLflow, each setting that the run itself chose in the place of what params.yaml says.
+
+    `APPLIED` marks those: parameters that are logged once cannot be changed.
+    """
+    chosen = {k.removeprefix(APPLIED): v for k, v in parameters.items() if k.startswith(APPLIED)}
+    return {k: v for k, v in parameters.items() if not k.startswith(APPLIED)} | chosen

@@ -103,3 +103,39 @@ def test_the_largest_shown_gain_without_loss_is_recommended() -> None:
     assert remedies.recommend(trials)[0] == "better"
     use, why = remedies.recommend(trials[:2])
     assert use == NONE and "no remedy is shown" in why
+
+
+AUTO = Params.model_validate(
+    {"name": "chirps", "augment": {"max_copies": 2, "pitch": 0, "stretch": 0}, "imbalance": {"remedy": "auto"}}
+)
+
+
+def test_the_choice_of_a_retrain_rests_on_validation_clips_alone(
+    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (NONE, "class weights")
+    some = {name: choices for name, choices in remedies.remedies(remedies.find_rare(clips)).items() if name in names}
+    monkeypatch.setattr(remedies, "remedies", lambda rare: some)
+    monkeypatch.setattr(remedies, "MIN_CLIPS", 1)
+    chosen = remedies.choose(clips, data, AUTO, None, tmp_path)
+    assert chosen.use in names and set(chosen.figures) >= {NONE}
+    assert remedies.choose(clips[clips["split"] != "test"], data, AUTO, None, tmp_path) == chosen
+    assert AUTO.with_remedy(chosen.choices).augment.fill == 0
+    assert f"chosen on the validation clips: {chosen.use} (" in chosen.sentence
+
+
+def test_too_few_validation_clips_and_classes_that_are_even_choose_nothing(
+    clips: pd.DataFrame, data: Path, tmp_path: Path
+) -> None:
+    few = remedies.choose(clips, data, AUTO, None, tmp_path)
+    assert (few.use, few.why) == (NONE, "3 validation clips of class 'up' are too few to tell (wanted 5)")
+    even = clips[(clips["split"] != "train") | (clips["label"] != "up")].drop(columns="group_accent")
+    assert remedies.choose(even, data, AUTO, None, tmp_path).why == "no class and no group is rare"
+    assert few.choices == {"augment": {"fill": 0.0}, "imbalance": {}}
+
+
+def test_a_remedy_that_other_settings_forbid_is_not_tried(clips: pd.DataFrame) -> None:
+    smooth = AUTO.model_copy(update={"finetune": AUTO.finetune.model_copy(update={"label_smoothing": 0.1})})
+    rare = remedies.find_rare(clips)
+    refused = [name for name, choices in remedies.remedies(rare).items() if not remedies.fits(smooth, choices)]
+    assert refused == ["focal loss", "LDAM"]

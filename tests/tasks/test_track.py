@@ -22,6 +22,7 @@ from tenuto.records import (
     Finding,
     Interval,
     RegisteredModel,
+    Remedy,
     ValidationReport,
     Verdict,
 )
@@ -306,3 +307,22 @@ def test_an_experiment_in_the_bin_is_taken_out(tracking_uri: str) -> None:
 def test_stdout_stays_free(tracking_uri: str, results: track.Results, capfd: pytest.CaptureFixture[str]) -> None:
     conclude(tracking_uri, begin(tracking_uri), results)
     assert capfd.readouterr().out == ""
+
+
+def test_a_remedy_that_the_run_chose_stands_beside_the_settings(tracking_uri: str) -> None:
+    run_id = begin(tracking_uri)
+    chosen = Remedy(
+        use="focal loss", why="it helps", choices={"augment": {"fill": 0.0}, "imbalance": {"loss": "focal"}}
+    )
+    track.log_remedy(tracking_uri, run_id, chosen, PARAMS)
+    said = client(tracking_uri).get_run(run_id).data.params
+    assert said["imbalance.loss"] == "cross-entropy", "as params.yaml has it"
+    assert {key: value for key, value in said.items() if key.startswith(("applied.", "remedy."))} == {
+        "applied.augment.fill": "0.0",
+        "applied.imbalance.loss": "focal",
+        "remedy.use": "focal loss",
+        "remedy.why": "it helps",
+    }
+    applied = lineage.as_applied(said)
+    assert (applied["imbalance.loss"], applied["augment.fill"]) == ("focal", "0.0")
+    assert "applied.imbalance.loss" not in applied

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from tenuto.labels import parts
 from tenuto.learning import licences
-from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Verdict
+from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Remedy, Verdict
 from tenuto.reporting import scores
 from tenuto.settings import Params
 from tenuto.tracing.lineage import Lineage
@@ -49,6 +49,7 @@ class CardInputs:
     made_at: datetime
     mlflow_run: str
     clips_path: Path  # the clips table: manifest and split
+    remedy: Remedy | None = None  # what was chosen for rare classes and groups
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     golden: Evaluation | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage until now; 'total' may be among them
@@ -76,7 +77,7 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "unit": found.unit_name,
         "confidence": card.params.evaluate.confidence,
         "models": _models(found, card),
-        "remarks": scores.remarks(found),
+        "remarks": scores.remarks(found, card.remedy),
         "golden": _models(card.golden, card) if card.golden else [],
         "classes": _table(scores.Group("class", scores.classes(found), {}), _by_label(clips, found), "label"),
         "groups": [_table(group, clips, GROUP_PREFIX + group.name) for group in scores.groups(found)[:MOST_TABLES]],
