@@ -38,7 +38,7 @@ def compare(
     """Compare backbones and heads on one dataset and the same splits, in score, cost and licence.
 
     Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for finetune.epochs
-    as a retrain's baseline is. Rows that are finished are not computed again. Nothing is registered.
+    12 at least. Rows that are finished are not computed again. Nothing is registered.
 
     Example: `tenuto compare --backbone speech-embedding --head linear --head mlp`
     """
@@ -70,8 +70,7 @@ def _show(found: Comparison) -> None:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for heading in ("backbone", "head"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("backbone, head", overflow="fold")
     for heading in ("macro-F1", "difference", "worst", "ECE", "ms", "MB", "s"):
         table.add_column(heading, justify="right")
     for row in found.finished:
@@ -96,10 +95,9 @@ def _cells(row: Row) -> list[str]:
     figures, score, gain = row.figures, row.macro_f1, row.difference
     marks = ("*" if "latency" in row.fronts else "") + ("+" if "size" in row.fronts else "")
     return [
-        f"{escape(row.choice.backbone)}{marks}",
-        row.choice.head,
+        f"{escape(row.choice.backbone)}{marks}\n{row.choice.head}",
         f"{score.value:.3f}\n{score.low:.2f}-{score.high:.2f}",
-        f"{gain.value:+.3f}\n{gain.low:+.2f} {gain.high:+.2f}" if gain else "",
+        f"{gain.value:+.3f}\n{gain.low:+.2f} to {gain.high:+.2f}" if gain else "",
         f"{row.worst.recall:.2f}\n{escape(row.worst.value)[:10]}" if row.worst else "",
         f"{figures.expected_calibration_error:.3f}",
         f"{figures.p50_ms:.1f}",

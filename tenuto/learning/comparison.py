@@ -39,6 +39,9 @@ Front = Literal["latency", "size"]
 MIN_GROUP_CLIPS = 10
 """A value of a group with fewer test clips cannot be the worst: its recall would be chance."""
 
+SCRATCH_EPOCHS = 12
+"""A network from scratch trains for so many epochs at least: one that has hardly begun would be no opponent."""
+
 _OWN = "own"
 """The head of a network from scratch, which has its own."""
 
@@ -241,7 +244,8 @@ def _params(choice: Choice, job: _Job) -> Params:
     values = job.params.model_dump()
     if choice.way == "from scratch":
         values["model"] = ModelSettings().model_dump()
-        values["finetune"]["baseline"] = choice.backbone
+        epochs = max(job.params.finetune.epochs, SCRATCH_EPOCHS)
+        values["finetune"] |= {"baseline": choice.backbone, "epochs": epochs}
         return validated(Params, values, "params.yaml")
     values["backbone"] = choice.backbone
     values["model"]["head"] = choice.head

@@ -41,18 +41,27 @@ def write(found: Comparison, path: Path, *, name: str, made_at: datetime, pictur
 def draw(found: Comparison) -> bytes:
     """The picture as PNG: macro-F1 with its interval against latency, and against size; the front is a line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
 
     # a Figure of its own: pyplot would keep every figure and wants a display
     figure = Figure(figsize=(7.2, 7.6), layout="constrained")
-    for axes, (front, cost) in zip(figure.subplots(2, 1), _AXES, strict=True):
+    both = figure.subplots(2, 1)
+    for axes, (front, cost) in zip(both, _AXES, strict=True):
         _draw_points(axes, found.finished, cost)
         _draw_front(axes, [row for row in found.finished if front in row.fronts], cost)
         axes.set_xscale("log")
+        # plain numbers, and not so many that they run into one another
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.minorticks_off()
+        axes.margins(0.08)
         axes.set_xlabel(_NAMES[cost])
         axes.set_ylabel("macro-F1 on the test clips")
         axes.set_title(f"accuracy against {front}", loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
+    # both have the same rows
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_PICTURE_DPI)
     return buffer.getvalue()
@@ -77,18 +86,17 @@ def _draw_points(axes: Any, rows: tuple[Row, ...], cost: str) -> None:
             capsize=2,
             label=title,
         )
-        # by turns left and right, since heads of one backbone cost alike
-        side = 1 if number % 2 else -1
+        # heads of one backbone cost alike: their numbers stand on either side, and above one another
+        side, step = (1 if number % 2 else -1), (number - 1) // 2 % 3
         axes.annotate(
             str(number),
             (at, score.value),
             textcoords="offset points",
-            xytext=(7 * side, 3),
+            xytext=(7 * side, 4 - 11 * step),
             ha="left" if side > 0 else "right",
             color=colour,
             fontweight="bold",
         )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handlelength=0.8)
 
 
 def _draw_front(axes: Any, rows: list[Row], cost: str) -> None:
