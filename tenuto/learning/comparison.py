@@ -287,7 +287,7 @@ def _measured(made: Checkpoint, job: _Job) -> Trained:
         expected_calibration_error=metrics.expected_calibration_error(truth, probabilities),
         **{name: cost[name] for name in ("size_mb", "p50_ms", "p95_ms", "real_time_factor")},
     )
-    said = np.asarray(labels)[probabilities.argmax(axis=1)]
+    said = np.asarray(predictor.labels)[predictor.decide(heard).argmax(axis=1)]
     return Trained(figures=figures, predicted=tuple(str(label) for label in said))
 
 
