@@ -16,13 +16,20 @@ from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.records import Checkpoint
 
 if TYPE_CHECKING:
+    from tenuto.learning.calibration import Calibration
     from tenuto.learning.preprocessing import Preprocessing
 
 RECORD_NAME = "tenuto_checkpoint.json"
 
 
-def write(model: Any, preprocessing: Preprocessing, folder: Path, **facts: Any) -> Checkpoint:
-    """Save weights, config, preprocessing and `facts` (fields of Checkpoint) as `folder`, replacing nothing.
+def write(
+    model: Any,
+    preprocessing: Preprocessing,
+    folder: Path,
+    calibration: Calibration | None = None,
+    **facts: Any,
+) -> Checkpoint:
+    """Save weights, config, preprocessing, calibration and `facts` (of Checkpoint) as `folder`, replacing nothing.
 
     A folder that another process finished in the meantime is taken instead.
     """
@@ -34,6 +41,8 @@ def write(model: Any, preprocessing: Preprocessing, folder: Path, **facts: Any) 
     with quiet():
         model.save_pretrained(temporary)
     preprocessing.save(temporary)
+    if calibration is not None:
+        calibration.save(temporary)
     facts["preprocessing"] = preprocessing.sha256
     (temporary / RECORD_NAME).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     try:

@@ -20,12 +20,14 @@ import torch
 
 from tenuto import labels as label_text
 from tenuto.errors import TrainingError
-from tenuto.learning import augment, backbones, checkpoint, embedding, imbalance, predictor, probe, trainer
+from tenuto.learning import augment, backbones, calibration, checkpoint, embedding, imbalance, probe, trainer
 from tenuto.learning.backbones import Backbone, adapters
 from tenuto.learning.batches import Material
+from tenuto.learning.calibration import PLAIN, Calibration
 from tenuto.learning.embedding import Encoder, Progress
 from tenuto.learning.heads import fitting
 from tenuto.learning.optimizers import RATE_FACTORS
+from tenuto.learning.predictor import logits_of
 from tenuto.learning.preprocessing import Preprocessing, rounded_up
 from tenuto.learning.probe import FittedHead
 from tenuto.learning.trainer import OnEpoch, Scores
@@ -70,7 +72,7 @@ def train_candidate(
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
     scores, origin, trained = _finetuned(model, setup.material, params, output, on_progress, on_epoch)
-    return _write(model, setup, output, started, origin=origin, validation=scores, trained=trained)
+    return _write(model, setup, params, output, started, origin=origin, validation=scores, trained=trained)
 
 
 def train_baseline(
@@ -103,8 +105,8 @@ def train_baseline(
     params = params.model_copy(update={"finetune": _for_scratch(params.finetune, is_small)})
     scores, best = _train(model, setup.material, params, rate, output, on_progress)
     validation = {"macro_f1": scores.macro_f1, "log_loss": scores.log_loss}
-    origin = f"epoch {best} from random weights"
-    return _write(model, setup, output, started, origin=origin, validation=validation, trained=_trainable(model))
+    origin, trained = f"epoch {best} from random weights", _trainable(model)
+    return _write(model, setup, params, output, started, origin=origin, validation=validation, trained=trained)
 
 
 def compare_fill(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> FillComparison:
@@ -291,6 +293,7 @@ def _train(
 def _write(
     model: Any,
     setup: Setup,
+    params: Params,
     output: Path,
     started: float,
     *,
@@ -298,10 +301,12 @@ def _write(
     validation: dict[str, float],
     trained: int,
 ) -> Checkpoint:
+    fitted = _calibrated(model, setup.material, params)
     written = checkpoint.write(
         model,
         setup.material.preprocessing,
         output,
+        fitted,
         backbone=setup.backbone.name,
         backbone_revision=setup.backbone.revision,
         backbone_licence=setup.backbone.licence,
@@ -313,6 +318,14 @@ def _write(
     )
     shutil.rmtree(_work(output), ignore_errors=True)
     return written
+
+
+def _calibrated(model: Any, material: Material, params: Params) -> Calibration | None:
+    """What `calibrate` in params.yaml asks for, fitted on the validation clips; None when it asks for nothing."""
+    if not (params.calibrate.temperature or params.calibrate.thresholds):
+        return None
+    scores = logits_of(model.eval(), material.validation_batches(params.finetune.batch_size))
+    return calibration.fit(scores, material.targets(material.validation), params.calibrate, material.kind)
 
 
 def _work(output: Path) -> Path:
@@ -329,7 +342,7 @@ def _recalls(
     fitted: FittedHead, vectors: Any, test: pd.DataFrame, material: Material, reasons: Any
 ) -> dict[str, float]:
     """Recall of each `name=value` that has test clips, and over all classes."""
-    said = predictor.decide(predictor.probabilities(fitted.logits(vectors), material.kind), material.kind)
+    said = PLAIN.decide(PLAIN.probabilities(fitted.logits(vectors), material.kind), material.kind)
     truth = label_text.matrix(test["label"].to_numpy(), material.labels, material.kind)
     by_label = {f"label={name}": said[truth[:, place], place] for place, name in enumerate(material.labels)}
     recalls = {"macro": float(np.mean([hits.mean() for hits in by_label.values() if len(hits)]))}

@@ -15,7 +15,9 @@ import torch
 
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
+from tenuto.learning import calibration
 from tenuto.learning.backbones import quiet, register
+from tenuto.learning.calibration import PLAIN, Calibration
 from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
 
 Array = npt.NDArray[np.float64]
@@ -24,9 +26,10 @@ Array = npt.NDArray[np.float64]
 class Predictor:
     """A checkpoint that is ready to listen."""
 
-    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
+    def __init__(self, model: Any, preprocessing: Preprocessing, fitted: Calibration = PLAIN) -> None:
         self._model = model.eval()
         self.preprocessing = preprocessing
+        self.calibration = fitted
         id2label = model.config.id2label
         self.labels: tuple[str, ...] = tuple(id2label[index] for index in range(len(id2label)))
         self.kind: LabelType = kind_of(model.config)
@@ -43,7 +46,7 @@ class Predictor:
                 model = AutoModelForAudioClassification.from_pretrained(path)
             except (OSError, ValueError, RuntimeError) as error:
                 raise BackboneError(f"{path} holds no weights that load: {error}") from error
-        return cls(model, preprocessing)
+        return cls(model, preprocessing, calibration.load(path))
 
     @property
     def sample_rate_hz(self) -> int:
@@ -60,19 +63,22 @@ class Predictor:
         `waves` are (n,) float32, mono, in [-1, 1], at `sample_rate_hz`, as `tenuto.sound.audio` gives them; any
         lengths.
         """
-        return probabilities(logits(self._model, self.preprocessing, waves, batch_size), self.kind)
+        scores = logits(self._model, self.preprocessing, waves, batch_size)
+        return self.calibration.probabilities(scores, self.kind)
 
     def decide(self, found: Array) -> npt.NDArray[np.bool_]:
         """(clips, classes): which labels the model gives clips of these probabilities, of the same shape.
 
-        For `kind` "one" one True a row; for "many" as many as there are, or none.
+        For `kind` "one" one True a row; for "many" as many as there are, or none. The checkpoint's thresholds count.
         """
-        return decide(found, self.kind)
+        return self.calibration.decide(found, self.kind)
 
     @property
     def thresholds(self) -> dict[str, float]:
         """The probability from which each label is given, for `kind` "many"; empty for "one"."""
-        return dict.fromkeys(self.labels, 0.5) if self.kind == "many" else {}
+        if self.kind == "one":
+            return {}
+        return dict(zip(self.labels, self.calibration.thresholds or (0.5,) * len(self.labels), strict=True))
 
 
 def logits(model: Any, preprocessing: Preprocessing, waves: Iterable[Wave], batch_size: int = 32) -> Array:
@@ -93,29 +99,6 @@ def logits_of(model: Any, batches: Iterable[tuple[list[int], Features]]) -> Arra
 def kind_of(config: Any) -> LabelType:
     """How many labels a clip gets from a model with this transformers config."""
     return "many" if config.problem_type == MULTI_LABEL else "one"
-
-
-def probabilities(scores: Array, kind: LabelType) -> Array:
-    """(clips, classes) of logits: of all classes against one another, or of each class by itself."""
-    return softmax(scores) if kind == "one" else sigmoid(scores)
-
-
-def decide(found: Array, kind: LabelType) -> npt.NDArray[np.bool_]:
-    """(clips, classes) of probabilities: the likeliest label, or those of at least 0.5."""
-    if kind == "many":
-        return np.asarray(found >= 0.5)
-    return np.asarray(found.argmax(axis=1)[:, None] == np.arange(found.shape[1]))
-
-
-def sigmoid(scores: Array) -> Array:
-    """Probabilities (clips, classes) of logits of classes that do not exclude one another."""
-    return np.asarray(np.exp(-np.logaddexp(0, -scores)))
-
-
-def softmax(scores: Array) -> Array:
-    """Probabilities (clips, classes) of logits."""
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def _stacked(rows: dict[int, Array], width: int) -> Array:

@@ -33,8 +33,9 @@ from tenuto.learning import backbones, execution, optimizers, unfreezing
 from tenuto.learning.averaging import Average
 from tenuto.learning.backbones import families
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
+from tenuto.learning.calibration import PLAIN, log_loss
 from tenuto.learning.losses import GroupDRO
-from tenuto.learning.predictor import decide, logits_of, probabilities
+from tenuto.learning.predictor import logits_of
 from tenuto.learning.preprocessing import Features, moved
 from tenuto.learning.unfreezing import Unfreezing
 from tenuto.settings import AugmentSettings, FinetuneSettings
@@ -76,14 +77,10 @@ def score(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any], kind: LabelT
 
     With several labels a clip the log loss is the mean of each label's own.
     """
-    found = probabilities(scores, kind)
-    if kind == "one":
-        said, of_truth = scores.argmax(axis=1), found[np.arange(len(truth)), truth]
-    else:
-        said, of_truth = decide(found, kind), np.where(truth > 0, found, 1 - found)
+    said = scores.argmax(axis=1) if kind == "one" else PLAIN.decide(PLAIN.probabilities(scores, kind), kind)
     return Scores(
         macro_f1=float(f1_score(truth, said, average="macro", zero_division=0.0)),
-        log_loss=float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        log_loss=log_loss(scores, truth, kind),
     )
 
 

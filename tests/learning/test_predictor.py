@@ -7,7 +7,8 @@ import pytest
 
 from tenuto.errors import BackboneError
 from tenuto.learning import backbones, checkpoint
-from tenuto.learning.predictor import Predictor, softmax
+from tenuto.learning.calibration import softmax
+from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
 from tests.chirps import chirp, tiny_checkpoint
 
