@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.command import machine
+from benchmarks.command import machine, tenuto
 
 MOST_SECONDS = 2.0
 
@@ -55,30 +56,33 @@ CASES = (
 def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory(prefix="tenuto-benchmark-") as folder:
-        workspace = make(Path(folder) / "digits")
+        workspace = Path(folder) / "digits"
+        tenuto(workspace.parent, "init", workspace.name)
+        fill(workspace)
         worst = max(refused(workspace, case) for case in CASES)
     print(f"the slowest took {worst:.2f} s of processor time; {machine()}")
     if worst > MOST_SECONDS:
         raise SystemExit(f"more than {MOST_SECONDS:g} s")
 
 
-def make(workspace: Path) -> Path:
-    """A workspace with a checkpoint folder whose licence forbids commercial use, and an empty data folder."""
-    subprocess.run([sys.executable, "-m", "flows.cli", "init", str(workspace)], check=True, stdout=subprocess.DEVNULL)
+def fill(workspace: Path) -> None:
+    """Puts a checkpoint folder whose licence forbids commercial use into a workspace, and an empty data folder."""
     (workspace / "data").mkdir(exist_ok=True)
     checkpoint = workspace / "nc"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text('{"model_type": "hubert", "num_hidden_layers": 12}')
     (checkpoint / "model.safetensors").touch()
     (checkpoint / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
-    return workspace
+
+
+def set_policy(workspace: Path, licences: str) -> None:
+    policy = workspace / "mlflow" / "promotion.yaml"
+    policy.write_text(re.sub(r"(?m)^licences: .*$", f"licences: {licences}", policy.read_text()))
 
 
 def refused(workspace: Path, case: Case) -> float:
     """Seconds of processor time until the refusal, which is printed; RuntimeError when it is not the one expected."""
-    policy = workspace / "mlflow" / "promotion.yaml"
-    lines = policy.read_text().splitlines()
-    policy.write_text("\n".join(f"licences: {case.policy}" if x.startswith("licences:") else x for x in lines) + "\n")
+    set_policy(workspace, case.policy)
     settings = [part for setting in case.settings for part in ("--set", setting)]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run = subprocess.run(
@@ -86,7 +90,7 @@ def refused(workspace: Path, case: Case) -> float:
         cwd=workspace,
         capture_output=True,
         text=True,
-        env=os.environ | {"HF_HUB_CACHE": str(workspace / "hub")},
+        env=os.environ | {"HF_HUB_CACHE": str(workspace / "hub"), "HF_HUB_OFFLINE": "0"},
     )
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tenuto.errors import BackboneError
-from tenuto.learning import recommendation
+from tenuto.learning import catalogue, recommendation
 from tenuto.learning.recommendation import Facts
 from tenuto.records import Record
-from tenuto.settings import Params
+from tenuto.settings import ModelSettings, Params
 from tenuto.workspace import Workspace
 
 SECONDS = 1.0
@@ -88,10 +88,12 @@ def _timed(name: str, root: Path) -> Speed:
     from tenuto.learning.preprocessing import Preprocessing
     from tenuto.scoring import latency
 
-    backbone = backbones.resolve(name, root=root)
+    entry = catalogue.entry(name)
+    backbone = backbones.resolve(name, root=root).shortened(SECONDS)
     build = backbone.pretrained if backbone.is_pretrained else backbone.from_scratch
+    tailoring = ModelSettings() if entry is None or entry.has_classifier else ModelSettings(pool="mean")
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, SECONDS)
-    predictor = Predictor(build(("a", "b"), seed=0), preprocessing)
+    predictor = Predictor(build(("a", "b"), seed=0, tailoring=tailoring), preprocessing)
     noise = np.random.default_rng(0).standard_normal((_CLIPS, round(SECONDS * predictor.sample_rate_hz)))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

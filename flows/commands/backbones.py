@@ -242,7 +242,8 @@ def _domains(entry: Entry) -> str:
 def _window(entry: Entry) -> str:
     if entry.window_seconds is None:
         return "any length"
-    return f"{'always' if entry.is_padded else 'up to'} {entry.window_seconds:g} s"
+    is_fixed = entry.is_padded and not entry.is_shortened
+    return f"{'always' if is_fixed else 'up to'} {entry.window_seconds:g} s"
 
 
 def _speed(entry: Entry, speeds: dict[str, Speed]) -> str:

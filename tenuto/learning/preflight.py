@@ -105,12 +105,19 @@ def problems(params: Params, known: Known) -> Iterator[Problem]:
             f"model.lora_rank = {params.model.lora_rank} cannot be used: {known.name} has no attention to update; "
             "wanted 0, or model.adapter_size instead",
         )
-    window_seconds = params.model.window_seconds
-    if entry and entry.window_seconds and window_seconds and window_seconds > entry.window_seconds:
+    yield from _window_problems(params, entry)
+
+
+def _window_problems(params: Params, entry: catalogue.Entry | None) -> Iterator[Problem]:
+    seconds = params.model.window_seconds
+    if entry is None or seconds is None:
+        return
+    least, most = entry.min_seconds, entry.window_seconds
+    if seconds < least or (most is not None and seconds > most):
+        allowed = f"{least:g} or more" if most is None else f"{least:g} to {most:g}"
         yield Problem(
             "model.window_seconds",
-            f"model.window_seconds = {window_seconds:g} cannot be used: {known.name} hears {entry.window_seconds:g} s "
-            f"at once; wanted at most {entry.window_seconds:g}",
+            f"model.window_seconds = {seconds:g} cannot be used with {entry.id}; wanted {allowed}",
         )
 
 

@@ -175,10 +175,13 @@ def _of_length(entry: Entry, facts: Facts) -> Iterator[Reason]:
         yield Reason(
             points=-1, words=f"attention over clips of {facts.longest_seconds:.0f} s is slow: set model.window_seconds"
         )
-    if window is not None and entry.is_padded and facts.median_seconds < window / 2:
-        silent = 1 - facts.median_seconds / window
-        points = -2 if silent >= 0.9 else -1
-        yield Reason(points=points, words=f"fills a clip up to {window:g} s: {silent:.0%} of its work is on padding")
+    if window is not None and entry.is_padded:
+        filled = min(window, facts.longest_seconds) if entry.is_shortened else window
+        silent = 1 - facts.median_seconds / filled
+        if silent > 0.5:
+            points = -2 if silent >= 0.9 else -1
+            up_to = f"fills a clip up to {filled:g} s" + (" (the longest clip)" if filled < window else "")
+            yield Reason(points=points, words=f"{up_to}: {silent:.0%} of its work is on padding")
 
 
 def _of_rate(entry: Entry, facts: Facts, wishes: Wishes) -> Iterator[Reason]:
@@ -223,6 +226,8 @@ def _of_latency(wishes: Wishes, clip_ms: float | None) -> Iterator[Reason]:
 def _clip_ms(entry: Entry, facts: Facts, latency_ms: float) -> float:
     """Of a clip of median length; one that fills clips up takes a window's time for each window."""
     if entry.is_padded and entry.window_seconds:
+        if entry.is_shortened:
+            return latency_ms * max(min(facts.longest_seconds, entry.window_seconds), 1.0)
         return latency_ms * math.ceil(facts.median_seconds / entry.window_seconds)
     return latency_ms * max(facts.median_seconds, 1.0)
 

@@ -59,8 +59,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (params("mispeech/ced-tiny"), "backbone = 'mispeech/ced-tiny' cannot be used: it needs Python code from the"),
         (
             params("openai/whisper-tiny", model={"window_seconds": 40}),
-            "model.window_seconds = 40 cannot be used: openai/whisper-tiny hears 30 s at once; wanted at most 30",
+            "model.window_seconds = 40 cannot be used with openai/whisper-tiny; wanted 0.5 to 30",
         ),
+        (params(model={"window_seconds": 1}), "cannot be used with speech-embedding; wanted 1.28 or more"),
     ],
 )
 def test_what_a_backbone_cannot_do_names_key_value_and_what_is_allowed(

@@ -50,11 +50,18 @@ def usable(found: dict[str, Ranked]) -> list[str]:
 
 def test_for_words_the_smallest_that_was_trained_on_speech_comes_first() -> None:
     found = places(dataset(), domain="speech")
-    assert usable(found)[:2] == ["speech-embedding", DISTIL]
+    assert usable(found)[:3] == ["speech-embedding", WHISPER, DISTIL]
     assert found["speech-embedding"].points == 3
-    assert found[WHISPER].points == 3 - 2  # 2 of 30 seconds are sound
-    assert "93% of its work is on padding" in said(found[WHISPER])
+    assert found[WHISPER].points == 3  # its window is cut to 4 s, of which 2 are sound
+    assert found[CLAP].points == -3 - 1 - 1  # 2 of 10 s are sound, and 8 of the 14 kHz it hears
+    assert "fills a clip up to 10 s: 80% of its work is on padding" in said(found[CLAP])
     assert found[AST].points == -3
+
+
+def test_one_long_clip_among_short_ones_makes_a_padded_backbone_work_on_silence() -> None:
+    found = places(dataset(seconds=1, longest=20), domain="speech")
+    assert found[WHISPER].points == 3 - 2
+    assert "fills a clip up to 20 s (the longest clip): 95% of its work is on padding" in said(found[WHISPER])
 
 
 def test_for_music_the_one_trained_on_music_comes_first_and_what_does_not_load_is_said_not_hidden() -> None:
@@ -107,13 +114,14 @@ def test_a_tiny_budget_excludes_by_size_and_by_measured_latency() -> None:
     assert found[WAVLM].excluded == ("378 MB, and 100 MB are allowed",)
     assert found[DISTIL].excluded == ("60 ms for a clip on this machine, and 20 ms are allowed",)  # 2 s at 30 ms
     assert found["speech-embedding"].points == 3 + 1 and "16 ms for a clip" in said(found["speech-embedding"])
-    assert found[WHISPER].points == 3 - 2 - 2 and "not measured here" in said(found[WHISPER])
+    assert found[WHISPER].points == 3 - 2 and "not measured here" in said(found[WHISPER])
     assert usable(found)[0] == "speech-embedding"
 
 
-def test_one_that_fills_clips_up_takes_the_same_time_for_any_clip_within_its_window() -> None:
-    found = places(dataset(seconds=20, longest=25), {WHISPER: 90.0}, latency_ms=100)
-    assert not found[WHISPER].excluded and "90 ms for a clip" in said(found[WHISPER])
+def test_one_that_fills_clips_up_takes_the_time_of_its_window_for_any_clip() -> None:
+    found = places(dataset(seconds=2, longest=8), {WHISPER: 10.0, CLAP: 90.0}, latency_ms=100)
+    assert "80 ms for a clip" in said(found[WHISPER])  # cut to the longest clip, 8 s at 10 ms
+    assert "90 ms for a clip" in said(found[CLAP])  # always 10 s
 
 
 def test_commercial_use_excludes_a_licence_that_forbids_it() -> None:

@@ -25,6 +25,8 @@ class Entry(Record):
     sample_rate_hz: int
     window_seconds: float | None = Field(description="the longest sound it hears at once; None: any length")
     is_padded: bool = Field(default=False, description="shorter clips are filled up to the window, at full cost")
+    is_shortened: bool = Field(default=False, description="Tenuto cuts the window down to the longest training clip")
+    min_seconds: float = Field(default=0.5, description="shorter clips are padded to this")
     hop_seconds: float = Field(description="from one of its frames to the next")
     highest_hz: float = Field(description="it does not hear what lies above")
     parameters: int = Field(description="of the encoder, without a head")

@@ -16,6 +16,7 @@ ENTRIES = (
         domains=("speech",),
         sample_rate_hz=16_000,
         window_seconds=None,
+        min_seconds=1.28,
         hop_seconds=0.08,
         highest_hz=3_800,
         parameters=328_128,
@@ -153,6 +154,7 @@ ENTRIES = (
         sample_rate_hz=16_000,
         window_seconds=30.0,
         is_padded=True,
+        is_shortened=True,
         hop_seconds=0.02,
         highest_hz=8_000,
         parameters=8_208_384,
@@ -163,8 +165,12 @@ ENTRIES = (
         origin="hub",
         paper="Radford et al., Robust speech recognition via large-scale weak supervision, ICML 2023",
         strong="speech in many languages, accents and noise (680,000 hours)",
-        weak="short clips: a second costs as much as half a minute",
-        traps=("every clip is padded or cut to 30 s", "only the encoder is used, 8 of 38 million parameters"),
+        weak="speakers, and sounds other than speech",
+        traps=(
+            "made for 30 s, padded or cut; Tenuto cuts the window down to the longest training clip, so one long clip "
+            "makes all of them slow",
+            "only the encoder is used, 8 of 38 million parameters",
+        ),
     ),
     Entry(
         id="MIT/ast-finetuned-audioset-10-10-0.4593",
@@ -172,6 +178,8 @@ ENTRIES = (
         domains=("environmental", "music", "bio"),
         sample_rate_hz=16_000,
         window_seconds=10.24,
+        is_padded=True,
+        is_shortened=True,
         hop_seconds=0.1,
         highest_hz=8_000,
         parameters=86_187_264,
@@ -184,7 +192,8 @@ ENTRIES = (
         strong="everyday sounds: 527 AudioSet classes of machines, animals, music and voices",
         weak="words and speakers; the slowest per second of sound of those listed",
         traps=(
-            "made for 1,024 frames (10.24 s): used as it comes, a second of sound is nine tenths padding",
+            "made for 1,024 frames (10.24 s), padded or cut; Tenuto cuts the window down to the longest training clip "
+            "and interpolates the position embeddings",
             "expects levels normalised by AudioSet's mean and deviation",
         ),
     ),
