@@ -7,9 +7,7 @@ its last epoch when it is called again with the same work folder, and ends with 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +21,10 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from tenuto.errors import TrainingError
 from tenuto.labels import LabelType
-from tenuto.learning import backbones, execution, optimizers, unfreezing
+from tenuto.learning import backbones, execution, optimizers, resuming, unfreezing
 from tenuto.learning.averaging import Average
 from tenuto.learning.backbones import families
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
@@ -42,7 +37,6 @@ from tenuto.settings import AugmentSettings, FinetuneSettings
 
 logger = logging.getLogger(__name__)
 _SHARES = "group_shares"
-_NEEDED = (SAFE_WEIGHTS_NAME, OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth")
 Progress = Callable[[int, int], None]
 
 
@@ -116,9 +110,9 @@ def train(
     for config in (model.config, encoder.config):  # a tailored model has two
         config.apply_spec_augment = augmentation.spec_augment
     batches = TrainingBatches(material, augmentation, settings.batch_size, seed)
-    checkpoint = _resumable(work)
-    if checkpoint and _is_out_of_patience(_epochs(_state(checkpoint)["log_history"]), settings.patience):
-        settings = settings.model_copy(update={"epochs": round(_state(checkpoint)["epoch"])})
+    checkpoint = resuming.last_checkpoint(work)
+    if checkpoint and resuming.is_out_of_patience(resuming.log(checkpoint), settings.patience):
+        settings = settings.model_copy(update={"epochs": len(resuming.epochs(resuming.log(checkpoint)))})
     trainer = _AudioTrainer(
         model,
         _arguments(settings, learning_rate, seed, work),
@@ -137,7 +131,7 @@ def train(
         trainer.resume(checkpoint)
     model.eval()
     # the log goes back to before a kill
-    best = max(_epochs(trainer.state.log_history), key=lambda entry: entry["eval_selection"])
+    best = max(resuming.epochs(trainer.state.log_history), key=lambda entry: entry["eval_selection"])
     return Scores(best["eval_macro_f1"], best["eval_log_loss"]), round(best["epoch"])
 
 
@@ -202,7 +196,7 @@ class _AudioTrainer(Trainer):
 
     def is_out_of_patience(self) -> bool:
         """True when the last epochs brought no better macro-F1."""
-        return _is_out_of_patience(_epochs(self.state.log_history), self._settings.patience)
+        return resuming.is_out_of_patience(self.state.log_history, self._settings.patience)
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
         if self.optimizer is None:
@@ -300,34 +294,6 @@ class _Epochs(TrainerCallback):
 
 def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return items[0]
-
-
-def _resumable(work: Path) -> str | None:
-    """The last checkpoint of a killed training; those that the kill left unfinished are removed."""
-    while work.is_dir() and (last := get_last_checkpoint(str(work))):
-        if _state(last) and all((Path(last) / name).is_file() for name in _NEEDED):
-            logger.info("going on from %s", Path(last).name)
-            return last
-        shutil.rmtree(last)
-    return None
-
-
-def _state(checkpoint: str) -> Any:
-    """The Trainer's state, which it writes last; None when it was not written."""
-    try:
-        return json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _epochs(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The scores of the finished epochs in a Trainer's log."""
-    return [entry for entry in log if "eval_selection" in entry]
-
-
-def _is_out_of_patience(epochs: list[dict[str, Any]], patience: int | None) -> bool:
-    scores = [entry["eval_macro_f1"] for entry in epochs]
-    return patience is not None and bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
 def _arguments(settings: FinetuneSettings, learning_rate: float, seed: int, work: Path) -> TrainingArguments:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.learning import backbones
+from tenuto.learning import backbones, batches
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed, spec_augment
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.settings import AugmentSettings
@@ -123,3 +123,26 @@ def test_mixup_keeps_shares_in_range_and_every_partner() -> None:
         shares.append(share)
         assert sorted(partner.tolist()) == [0, 1, 2, 3, 4]
     assert 0 <= min(shares) < 0.1 and 0.9 < max(shares) <= 1
+
+
+def test_validation_clips_are_prepared_once_when_they_are_small(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    plain = Preprocessing.read
+    monkeypatch.setattr(Preprocessing, "read", lambda self, path: (read.append(path), plain(self, path))[1])
+
+    def heard(material: Material) -> list[tuple[list[int], torch.Tensor]]:
+        return [(places, features["input_values"]) for places, features in material.validation_batches(4)]
+
+    small, clips = replace(material), len(material.validation)
+    first, second = heard(small), heard(small)
+    assert len(read) == clips
+    monkeypatch.setattr(batches, "_MAX_KEPT_BYTES", first[0][1].nbytes - 1)
+    large = replace(material)
+    third, fourth = heard(large), heard(large)
+    assert len(read) == 3 * clips
+    for other in (second, third, fourth):
+        for (places, features), (same_places, same_features) in zip(first, other, strict=True):
+            assert places == same_places
+            assert torch.equal(features, same_features)

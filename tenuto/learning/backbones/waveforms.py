@@ -79,8 +79,9 @@ class MelLevels(nn.Module):
             self.mel.copy_(torch.from_numpy(filters))
 
     def forward(self, waves: Tensor) -> Tensor:
-        real, imaginary = functional.conv1d(waves[:, None], self.basis, stride=_HOP).chunk(2, dim=1)
-        power = (real**2 + imaginary**2).transpose(1, 2) @ self.mel  # (clips, frames, mels)
+        with torch.autocast(waves.device.type, enabled=False):  # 80 dB are more than bfloat16 can tell apart
+            real, imaginary = functional.conv1d(waves[:, None], self.basis, stride=_HOP).chunk(2, dim=1)
+            power = (real**2 + imaginary**2).transpose(1, 2) @ self.mel  # (clips, frames, mels)
         level_db = 10 * torch.log10(power.clamp_min(_FLOOR))
         return torch.maximum(level_db, level_db.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE_DB)
 
