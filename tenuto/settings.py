@@ -347,7 +347,12 @@ class Params(Section):
         """
         values = self.model_dump()
         return self.model_validate(
-            values | {"augment": values["augment"] | dict(choices["augment"]), "imbalance": dict(choices["imbalance"])}
+            values
+            | {
+                "augment": values["augment"] | dict(choices["augment"]),
+                "imbalance": dict(choices["imbalance"]),
+                "calibrate": values["calibrate"] | dict(choices.get("calibrate", {})),
+            }
         )
 
 

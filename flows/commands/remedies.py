@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_CAPTION = (
+    "below each figure the change over none, with its 95 % interval; below the worst of several values "
+    "the interval of that one"
+)
+
 
 @app.command()
 def remedies(
@@ -49,7 +54,7 @@ def _show(found: Comparison) -> None:
     )
     columns = ["remedy", "macro-F1", f"recall of {rare.label}", f"precision of {rare.label}"]
     columns += [f"{rare.group} {rare.value}", f"worst {rare.group}"] if rare.group else []
-    table = Table(*map(escape, columns), caption="the change over none, with its 95 % interval, below each figure")
+    table = Table(*map(escape, columns), caption=_CAPTION)
     for trial in found.trials:
         style = "bold green" if trial.remedy == found.use else ""
         table.add_row(escape(trial.remedy), *_cells(trial), style=style)
@@ -65,9 +70,10 @@ def _cells(trial: Trial) -> list[str]:
         _figure(trial.rare_recall, trial.rare_recall_gain),
         _figure(trial.rare_precision, trial.rare_precision_gain),
     ]
-    if trial.group_recall is not None:
-        cells += [_figure(trial.group_recall, trial.group_recall_gain), f"{trial.worst_group_recall:.3f}\n"]
-        cells[-1] += escape(trial.worst_group)
+    if trial.group_recall is not None and trial.worst_group_recall is not None:
+        worst = trial.worst_group_recall
+        cells.append(_figure(trial.group_recall, trial.group_recall_gain))
+        cells.append(f"{worst.value:.3f} {escape(trial.worst_group)}\n({worst.low:.3f} to {worst.high:.3f})")
     return cells
 
 
@@ -86,4 +92,6 @@ def _settings(found: Comparison) -> list[str]:
 
 
 def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)

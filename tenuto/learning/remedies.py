@@ -19,12 +19,15 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from tenuto.errors import TrainingError
-from tenuto.learning import augment, embedding, finetune
+from tenuto.learning import augment, calibration, embedding, finetune
+from tenuto.learning.batches import Material
+from tenuto.learning.embedding import Encoder
+from tenuto.learning.probe import FittedHead
 from tenuto.records import GROUP_PREFIX, Interval, Record, Remedy
 from tenuto.scoring import statistics
 from tenuto.scoring.evaluation import BOOTSTRAP_SEED, unit_name, units
 from tenuto.scoring.statistics import Answers
-from tenuto.settings import Params
+from tenuto.settings import CalibrateSettings, Params
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +65,9 @@ class Trial(Record):
     rare_recall: Interval
     rare_precision: Interval
     worst_group: str = ""
-    worst_group_recall: float | None = None
+    worst_group_recall: Interval | None = Field(
+        default=None, description="of the value with the lowest; the interval is its own and forgets the choosing"
+    )
     group_recall: Interval | None = None
     macro_f1_gain: Interval | None = None
     rare_recall_gain: Interval | None = None
@@ -100,6 +105,7 @@ def remedies(rare: Rare) -> dict[str, Choices]:
             f"balanced class x {rare.group}": {"augment": off, "imbalance": {"sample_by": ["label", rare.group]}},
             f"group DRO by {rare.group}": {"augment": off, "imbalance": {"group_dro": rare.group}},
         }
+    found["per-class thresholds"] = {"augment": off, "imbalance": {}, "calibrate": {"thresholds": True}}
     return found | {"fill and logit adjustment": {"augment": {"fill": 1.0}, "imbalance": {"loss": "logit-adjustment"}}}
 
 
@@ -149,10 +155,15 @@ def compare(
     """
     rare = find_rare(clips, asked)
     chosen = {name: choices for name, choices in remedies(rare).items() if fits(params, choices)}
+    if asked == "validation":
+        # thresholds are fitted on these clips, which would then say nothing of them
+        chosen = {name: choices for name, choices in chosen.items() if "calibrate" not in choices}
     predicted: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in chosen}
     for done, (seed, (name, choices)) in enumerate((s, item) for s in range(seeds) for item in chosen.items()):
         trial = params.with_remedy(choices).model_copy(update={"seed": params.seed + seed})
-        test, labels, codes = _predicted(_thinned(clips, trial.seed), data, trial, cache, asked)
+        test, labels, codes = _predicted(
+            _thinned(clips, trial.seed), data, trial, cache, asked, has_thresholds="calibrate" in choices
+        )
         predicted[name].append(codes)
         logger.info("remedy %s, seed %d", name, trial.seed)
         if on_progress:
@@ -249,7 +260,7 @@ def _thinned(clips: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _predicted(
-    clips: pd.DataFrame, data: Path, params: Params, cache: Path, asked: Asked
+    clips: pd.DataFrame, data: Path, params: Params, cache: Path, asked: Asked, *, has_thresholds: bool
 ) -> tuple[pd.DataFrame, tuple[str, ...], npt.NDArray[np.int64]]:
     """The clips that are scored, the classes, and the class that the probe gives each clip."""
     setup = finetune.set_up(clips, data, params)
@@ -258,7 +269,21 @@ def _predicted(
     fitted = finetune.fit_head(setup.material, encoder, params, cache)
     test = clips[(clips["split"] == asked) & clips["label"].isin(labels)]
     vectors = embedding.embed(test, data, encoder, cache).vectors
-    return test, labels, fitted.logits(vectors).argmax(axis=1).astype(np.int64)
+    logits = fitted.logits(vectors)
+    if not has_thresholds:
+        return test, labels, logits.argmax(axis=1).astype(np.int64)
+    said = _over_thresholds(logits, fitted, setup.material, encoder, cache)
+    return test, labels, said.argmax(axis=1).astype(np.int64)
+
+
+def _over_thresholds(
+    logits: npt.NDArray[np.float64], fitted: FittedHead, material: Material, encoder: Encoder, cache: Path
+) -> npt.NDArray[np.bool_]:
+    """(clips, classes): the label whose probability is highest for its threshold, fitted on the validation clips."""
+    heard = fitted.logits(embedding.embed(material.validation, material.data, encoder, cache).vectors)
+    settings = CalibrateSettings(temperature=False, thresholds=True)
+    found = calibration.fit(heard, material.targets(material.validation), settings, material.kind)
+    return found.decide(found.probabilities(logits, material.kind), material.kind)
 
 
 def _pooled(
@@ -302,7 +327,7 @@ def _trial(name: str, choices: Choices, answers: Answers, test: pd.DataFrame, ra
         few = answers.where(values == rare.value)
         trial |= {
             "worst_group": str(right.idxmin()),
-            "worst_group_recall": float(right.min()),
+            "worst_group_recall": found("accuracy", heard=answers.where(values == right.idxmin())),
             "group_recall": found("accuracy", heard=few),
             "group_recall_gain": found("accuracy", heard=few, versus=NONE) if name != NONE else None,
         }

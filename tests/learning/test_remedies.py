@@ -139,3 +139,19 @@ def test_a_remedy_that_other_settings_forbid_is_not_tried(clips: pd.DataFrame) -
     rare = remedies.find_rare(clips)
     refused = [name for name, choices in remedies.remedies(rare).items() if not remedies.fits(smooth, choices)]
     assert refused == ["focal loss", "LDAM"]
+
+
+def test_thresholds_are_for_who_asks_the_test_clips(clips: pd.DataFrame, data: Path, tmp_path: Path) -> None:
+    """They are fitted on the validation clips, which would say too much good of them."""
+    rare = remedies.find_rare(clips)
+    some = {name: remedies.remedies(rare)[name] for name in (NONE, "per-class thresholds")}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(remedies, "remedies", lambda rare: some)
+        asked = {
+            split: remedies.compare(clips, data, AUTO, None, tmp_path, asked=split, seeds=1)
+            for split in ("test", "validation")
+        }
+    assert [trial.remedy for trial in asked["test"].trials] == list(some)
+    assert [trial.remedy for trial in asked["validation"].trials] == [NONE]
+    assert asked["validation"].test_clips == 9
+    assert AUTO.with_remedy(some["per-class thresholds"]).calibrate.thresholds
