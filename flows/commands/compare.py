@@ -44,7 +44,7 @@ def compare(
     """
     if unknown := sorted({*(head or ())} - {*_HEADS}):
         raise typer.BadParameter(f"{unknown[0]!r}: wanted {', '.join(_HEADS)}.", param_hint="--head")
-    workspace, params = prepare(set_)
+    workspace, params = prepare(set_, trains=not backbone)
     from flows.compare import compare as run
     from tenuto.learning.comparison import choices, default_heads
 

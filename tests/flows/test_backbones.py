@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from flows import backbones as flow
-from flows import cli, terminal
+from flows import cli, commands, terminal
 from tenuto import scaffold
 from tenuto.dataset import manifest
 from tenuto.workspace import Workspace
@@ -115,6 +117,27 @@ def test_what_cannot_be_loaded_is_said_when_it_is_to_be_measured(
     assert "not measured ntu-spml/distilhubert: backbone 'ntu-spml/distilhubert'" in run(
         "measure", "ntu-spml/distilhubert", code=1
     )
+
+
+@pytest.mark.parametrize(("card", "words"), [("cc-by-nc-4.0", "cc-by-nc-4.0 forbids commercial use"), ("", "unknown")])
+def test_a_licence_that_does_not_allow_commercial_use_is_said_before_training_starts(
+    workspace: Workspace, card: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "err", Console(stderr=True, soft_wrap=True, width=80))
+    checkpoint = workspace.root / "mine"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "hubert", "num_hidden_layers": 2}')
+    (checkpoint / "model.safetensors").touch()
+    if card:
+        (checkpoint / "README.md").write_text(f"---\nlicense: {card}\n---\n")
+    with mock.patch.dict(os.environ):
+        commands.prepare(["backbone=mine"])
+        assert capsys.readouterr().err == ""
+        commands.prepare(["backbone=mine"], trains=True)
+        said = capsys.readouterr().err
+        assert said.startswith("warning backbone 'mine': its licence") and words in said
+        commands.prepare(trains=True)
+        assert capsys.readouterr().err == ""
 
 
 def absent(*_: object, **__: object) -> None:
