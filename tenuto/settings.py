@@ -318,6 +318,8 @@ class Params(Section):
                 "imbalance.loss",
                 "data.labels",
             )
+        if self.data.labels == "many" and self.imbalance.remedy:
+            raise mismatch("do not go together; wanted null", "imbalance.remedy", "data.labels")
         if self.data.labels == "many" and self.model.head == "prototype":
             raise mismatch("do not go together; wanted linear or mlp", "model.head", "data.labels")
         return self

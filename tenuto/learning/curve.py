@@ -89,8 +89,10 @@ def measure(
     """The curve at `sizes` clips per class; a class that has fewer gives all it has.
 
     `clips` is the manifest with `split`, paths relative to `data`. `on_progress` is called with sizes done and all of
-    them. Raises TrainingError when no class has as many clips as the smallest size.
+    them. Raises TrainingError when no class has as many clips as the smallest size, or clips have several labels.
     """
+    if params.data.labels == "many":
+        raise TrainingError("`tenuto curve` wants one label a clip; params.yaml says data.labels: many.")
     largest = int(clips[clips["split"] == "train"]["label"].value_counts().max())
     if min(sizes) > largest:
         raise TrainingError(

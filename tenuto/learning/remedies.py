@@ -151,8 +151,10 @@ def compare(
     """Every remedy as a linear probe, `seeds` times each, scored on the split that is asked.
 
     `clips` is the manifest with `split`, paths relative to `data`; `group` names what is resampled. `on_progress` is
-    called with trials done and all trials. Raises TrainingError when the clips are too few.
+    called with trials done and all trials. Raises TrainingError when the clips are too few or have several labels.
     """
+    if params.data.labels == "many":
+        raise TrainingError("`tenuto remedies` wants one label a clip; params.yaml says data.labels: many.")
     rare = find_rare(clips, asked)
     chosen = {name: choices for name, choices in remedies(rare).items() if fits(params, choices)}
     if asked == "validation":

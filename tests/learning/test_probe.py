@@ -11,7 +11,16 @@ from torch import nn
 
 from tenuto.learning import probe
 from tenuto.learning.imbalance import Balance
-from tenuto.learning.losses import CrossEntropy, Focal, LogitAdjustment, class_weights
+from tenuto.learning.losses import (
+    Asymmetric,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Focal,
+    LogitAdjustment,
+    Weighting,
+    class_weights,
+    positive_weights,
+)
 
 
 def blobs(classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -118,3 +127,31 @@ def test_the_number_of_cores_decides_nothing() -> None:
             found.append(probe.fit(vectors, classes, 10, c=0.1))
     np.testing.assert_array_equal(found[0].weights, found[1].weights)
     np.testing.assert_array_equal(found[0].biases, found[1].biases)
+
+
+def several(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors in which three labels are heard at once, and which of them (90, 3)."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((90, 3)) < [0.5, 0.3, 0.15]).astype(np.float32)
+    vectors = truth @ rng.normal(size=(3, 6)) + rng.normal(size=(90, 6)) * [1, 50, 0.01, 1, 1, 1] + 10
+    return vectors.astype(np.float32), truth
+
+
+@pytest.mark.parametrize("weighting", ["none", "inverse"])
+def test_with_several_labels_it_agrees_with_a_regression_for_each(weighting: Weighting) -> None:
+    vectors, truth = several()
+    weights = positive_weights(torch.from_numpy(truth.sum(axis=0)), 90, weighting)
+    balance = Balance(BinaryCrossEntropy(weights))
+    scores = probe.fit(vectors, truth, 3, c=0.5, balance=balance).logits(vectors)
+    standardised = StandardScaler().fit_transform(vectors)
+    for place in range(3):
+        positive = 1.0 if weights is None else float(weights[place])
+        regression = LogisticRegression(C=0.5, max_iter=2000, class_weight={0: 1.0, 1: positive})
+        wanted = regression.fit(standardised, truth[:, place]).decision_function(standardised)
+        np.testing.assert_allclose(scores[:, place], wanted, atol=2e-3)
+
+
+def test_several_labels_are_learned_by_the_asymmetric_loss_too() -> None:
+    vectors, truth = several()
+    scores = probe.fit(vectors, truth, 3, c=0.5, balance=Balance(Asymmetric())).logits(vectors)
+    assert all(scores[truth[:, c] > 0, c].mean() > scores[truth[:, c] == 0, c].mean() + 1 for c in range(3))

@@ -43,7 +43,8 @@ def positive_weights(positives: Tensor, clips: int, weighting: Weighting) -> Ten
     """
     if weighting == "none":
         return None
-    negatives = clips - positives.double()
+    positives = positives.double()
+    negatives = clips - positives
     if weighting == "inverse":
         ratios = negatives / positives
     else:
