@@ -15,8 +15,6 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, NoReturn
@@ -35,6 +33,7 @@ from flows.commands import (
     curve,
     data,
     erase,
+    explained,
     gate,
     holdout,
     ledger,
@@ -42,14 +41,13 @@ from flows.commands import (
     registry,
     remedies,
     reproduce,
+    require_ready,
+    tune,
 )
 from flows.stages import ctrl_c
 from tenuto import __version__
-from tenuto.deciding.policy import load_policy
-from tenuto.errors import DatasetError, ServerError, TenutoError
+from tenuto.errors import TenutoError
 from tenuto.records import Outcome
-from tenuto.settings import Params
-from tenuto.splitting import holdout as holdout_file
 from tenuto.workspace import Workspace
 
 
@@ -61,8 +59,8 @@ class _Command(TyperGroup):
             return super().invoke(ctx)
         except TenutoError as error:
             _fail(str(error), 1)
-        except KeyboardInterrupt:
-            _fail("ended by Ctrl-C; nothing is half-done, and the next run takes up finished work", 130)
+        except KeyboardInterrupt as error:
+            _fail(str(error) or "ended by Ctrl-C; nothing is half-done, and the next run takes up finished work", 130)
         except Exception as error:
             if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):  # the parser's own
                 raise
@@ -83,6 +81,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(remedies.app)
 app.add_typer(compare.app)
+app.add_typer(tune.app)
 app.add_typer(curve.app)
 app.add_typer(registry.app)
 app.add_typer(audit.app)
@@ -140,10 +139,10 @@ def retrain(
     Examples: `tenuto retrain`, `tenuto retrain --set finetune.epochs=5 --set split.hold_out.speaker='[ann,ben]'`
     """
     workspace, params = prepare(set_, trains=True)
-    _require_ready(workspace, params)
+    require_ready(workspace, params)
     # Prefect's embedded server does not make the folder of its own database
     workspace.prefect_home.mkdir(parents=True, exist_ok=True)
-    with terminal.following("starting Prefect", quiet=json), _explained():
+    with terminal.following("starting Prefect", quiet=json), explained():
         from flows.retrain import retrain as flow
 
         outcome = flow(str(workspace.root), set_ or [], force)
@@ -218,39 +217,6 @@ def deploy(
     with terminal.waiting("deploying", quiet=json or serve):
         result = deployment.deploy(workspace, params, cron=cron, timezone=timezone, serve=serve)
     terminal.print_json(result.model_dump(mode="json")) if json else terminal.print_deployment(result)
-
-
-def _require_ready(workspace: Workspace, params: Params) -> None:
-    """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
-    from tenuto.reporting.card import check_template
-    from tenuto.validation import load_expectations
-
-    load_policy(workspace.promotion, params.data.labels)
-    load_expectations(workspace.expectations)
-    holdout_file.read(workspace.holdout)
-    check_template(workspace.model_card)
-    if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
-        raise DatasetError(f"{workspace.root} has no recordings yet; add some with `tenuto data add SOURCE`.")
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turns Prefect's failure to reach or start its server into a ServerError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "Failed to reach API" in str(error):
-            address = os.environ.get("PREFECT_API_URL")
-            raise ServerError(
-                f"The Prefect server at {address} does not answer; start it, or unset PREFECT_API_URL to use the "
-                "embedded one."
-            ) from error
-        if "ephemeral Prefect API server" not in str(error):
-            raise
-        raise ServerError(
-            "Prefect's embedded server did not start in time; `tenuto up` starts one that stays, and "
-            "PREFECT_LOGGING_SERVER_LEVEL=INFO shows what the embedded one says."
-        ) from error
 
 
 def main() -> None:

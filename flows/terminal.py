@@ -69,10 +69,10 @@ def counting(doing: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]
 
 
 @contextmanager
-def following(doing: str, *, quiet: bool) -> Iterator[None]:
+def following(doing: str, *, quiet: bool, stages: int = STAGES) -> Iterator[None]:
     """A progress bar over the stages of a flow, told by what the `tenuto` loggers say."""
     with _bar(quiet) as progress:
-        handler = _StageHandler(progress, progress.add_task(doing, total=STAGES))
+        handler = _StageHandler(progress, progress.add_task(doing, total=stages))
         logger = logging.getLogger("tenuto")
         level, propagate = logger.level, logger.propagate
         logger.addHandler(handler)

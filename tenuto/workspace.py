@@ -163,6 +163,11 @@ class Workspace:
         """The tables of each run, one folder per hash of its inputs."""
         return self.state / "runs"
 
+    @property
+    def tunings(self) -> Path:
+        """Searches of `tenuto tune`: a journal each, and a folder for what is under way; safe to delete."""
+        return self.state / "tune"
+
     def forget_old_trainings(self, keep: int = 6) -> None:
         """Removes all but the `keep` newest checkpoints, and all but so many runs' tables: what the registry holds
         has been copied there, and the rest is only of use to a run that is taken up again."""

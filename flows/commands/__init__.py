@@ -7,7 +7,8 @@ prints; flows are imported when a command runs, since Prefect and MLflow take se
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -15,8 +16,10 @@ from rich.markup import escape
 
 from flows import terminal
 from tenuto.deciding.policy import load_policy
+from tenuto.errors import DatasetError, ServerError
 from tenuto.learning import preflight
 from tenuto.settings import Params, load_params
+from tenuto.splitting import holdout as holdout_file
 from tenuto.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
@@ -47,3 +50,36 @@ def _check_backbone(workspace: Workspace, params: Params, overrides: Sequence[st
     known = preflight.check(params, load_policy(workspace.promotion, params.data.labels), workspace.root, overrides)
     if remark := preflight.remark(known):
         terminal.err.print(f"[yellow]warning[/] {escape(remark)}", highlight=False)
+
+
+def require_ready(workspace: Workspace, params: Params) -> None:
+    """Raises, before a server is started or waited for, what a retrain would soon find missing or wrong."""
+    from tenuto.reporting.card import check_template
+    from tenuto.validation import load_expectations
+
+    load_policy(workspace.promotion, params.data.labels)
+    load_expectations(workspace.expectations)
+    holdout_file.read(workspace.holdout)
+    check_template(workspace.model_card)
+    if not workspace.data_dvc.is_file() and not workspace.manifest.is_file():
+        raise DatasetError(f"{workspace.root} has no recordings yet; add some with `tenuto data add SOURCE`.")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns Prefect's failure to reach or start its server into a ServerError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Failed to reach API" in str(error):
+            address = os.environ.get("PREFECT_API_URL")
+            raise ServerError(
+                f"The Prefect server at {address} does not answer; start it, or unset PREFECT_API_URL to use the "
+                "embedded one."
+            ) from error
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise ServerError(
+            "Prefect's embedded server did not start in time; `tenuto up` starts one that stays, and "
+            "PREFECT_LOGGING_SERVER_LEVEL=INFO shows what the embedded one says."
+        ) from error

@@ -141,7 +141,12 @@ class Study:
         return value if isinstance(value, int | float) and drawn.low <= value <= drawn.high else None
 
     def _value(self, key: str, held: Any) -> Any:
-        return json.loads(held) if isinstance(self._drawn[key], CategoricalDistribution) else held
+        drawn = self._drawn[key]
+        if isinstance(drawn, CategoricalDistribution):
+            return json.loads(held)
+        if isinstance(drawn, FloatDistribution):  # for people: more digits than these make no difference
+            return min(max(float(f"{held:.3g}"), drawn.low), drawn.high)
+        return held
 
 
 def _storage(journal: Path) -> JournalStorage:
