@@ -55,7 +55,7 @@ def plan(
     clips share with the others (filling speakers whom no other split has would help nobody) are filled up to that share
     of the column's median, when they have less than half of the median. A copy is drawn from its clip and number alone,
     so clips that are added later leave it as it is. With several labels a clip the labels are filled one after another,
-    the rarest first, and a copy counts for all labels of its clip.
+    the rarest first, up to what the largest has without copies; a copy counts for all labels of its clip.
     """
     base = int(rng.integers(2**62))
     train = clips[clips["split"] == "train"].reset_index(drop=True)

@@ -143,10 +143,10 @@ def test_with_several_labels_it_agrees_with_a_regression_for_each(weighting: Wei
     weights = positive_weights(torch.from_numpy(truth.sum(axis=0)), 90, weighting)
     balance = Balance(BinaryCrossEntropy(weights))
     scores = probe.fit(vectors, truth, 3, c=0.5, balance=balance).logits(vectors)
-    standardised = StandardScaler().fit_transform(vectors)
+    standardised = StandardScaler().fit_transform(vectors.astype(np.float64))
     for place in range(3):
         positive = 1.0 if weights is None else float(weights[place])
-        regression = LogisticRegression(C=0.5, max_iter=2000, class_weight={0: 1.0, 1: positive})
+        regression = LogisticRegression(C=0.5, max_iter=2000, tol=1e-8, class_weight={0: 1.0, 1: positive})
         wanted = regression.fit(standardised, truth[:, place]).decision_function(standardised)
         np.testing.assert_allclose(scores[:, place], wanted, atol=2e-3)
 
