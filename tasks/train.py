@@ -21,7 +21,10 @@ def train_candidate(clips: Path, data: Path, params: Params, cache: Path, output
 
     from tenuto.learning import finetune
 
-    return finetune.train_candidate(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
+    made = finetune.train_candidate(pd.read_parquet(clips), data, params, cache, output, on_progress=_tell)
+    for note in made.notes:
+        log.warning("%s", note)
+    return made
 
 
 @task(

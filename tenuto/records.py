@@ -101,6 +101,7 @@ class Checkpoint(Record):
     seconds: float = Field(description="training time")
     origin: str = Field(default="", description="which epoch won on the validation split, or that the probe did")
     validation: dict[str, float] = Field(default_factory=dict, description="macro_f1 and log_loss, also of the probe")
+    notes: tuple[str, ...] = Field(default=(), description="what is to be known of the training's recordings")
 
 
 class FillComparison(Record):

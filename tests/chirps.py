@@ -42,6 +42,7 @@ def write_clips(data: Path, per_class: dict[str, int], *, seed: int = 0, seconds
                     "label": label,
                     "group_site": ("east", "west")[index % 2],
                     "duration_seconds": length,
+                    "sample_rate_hz": RATE_HZ,
                     "split": split,
                 }
             )

