@@ -57,7 +57,7 @@ def columns(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The metrics beside macro-F1: name, heading, and a shorter one."""
     if evaluation.labels_per_clip == "one":
         return [ACCURACY, ("balanced_accuracy", "Balanced accuracy", "Balanced"), CALIBRATION]
-    return [("mean_average_precision", "Mean average precision", "mAP"), MICRO_F1, ALL_RIGHT, CALIBRATION]
+    return [("mean_average_precision", "mAP", "mAP"), MICRO_F1, ALL_RIGHT, CALIBRATION]
 
 
 def models(evaluation: Evaluation, champion: RegisteredModel | None) -> list[ModelRow]:

@@ -84,7 +84,7 @@ def test_each_label_has_its_figures_and_no_confusion_matrix(garden: ReportInputs
 
 def test_the_page_says_what_is_counted(page: Path) -> None:
     text = page.read_text()
-    for said in ("Mean average precision", "All labels right", "Micro‑F1", "False alarms", "Threshold", "AP"):
+    for said in ("mAP", "All labels right", "Micro‑F1", "False alarms", "Threshold", "AP", "of the class in question"):
         assert said in text
     for unsaid in ("Balanced accuracy", "Confusion", "majority class"):
         assert unsaid not in text
@@ -127,8 +127,8 @@ def test_the_card_tells_of_each_label(garden: ReportInputs, tmp_path: Path) -> N
     assert values["data"]["classes"] == 4 and values["data"]["rare"] == []
     assert all(row["train_clips"] > 50 for row in values["classes"]["rows"])
     text = card.render(whole, Path("there/is/none.md.j2"))
-    assert "| Mean average precision | Micro‑F1 | All labels right |" in text
-    assert "| Label | Precision | F1 | Average precision | Threshold |" in text
+    assert "| mAP | Micro‑F1 | All labels right |" in text
+    assert "| Class | Precision | F1 | Average precision | Threshold |" in text
     assert "Macro‑F1; the best and the worst lie" in text
     assert "surer than it is right" not in text and "Balanced accuracy" not in text
 

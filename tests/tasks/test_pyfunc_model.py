@@ -131,3 +131,37 @@ def test_it_serves_without_orchestration_from_its_stored_code(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     (answer,) = json.loads(done.stdout)
     np.testing.assert_allclose([answer[f"p_{label}"] for label in LABELS], expected[0], atol=1e-6)
+
+
+def test_a_model_of_several_labels_answers_with_all_of_them(
+    empty_database: Path, recordings: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.models import Model
+    from mlflow.pyfunc.model import PythonModelContext
+
+    from tasks.pyfunc_model import AudioClassifier
+
+    backbone = backbones.resolve("speech-embedding")
+    trained = checkpoint.write(
+        backbone.pretrained(LABELS, seed=1, kind="many"),
+        Preprocessing.of(backbone.feature_extractor, backbone.config, 3.0),
+        tmp_path / "checkpoint",
+        backbone="speech-embedding",
+        backbone_revision=backbone.revision,
+        labels=LABELS,
+        trainable_parameters=1,
+        seconds=0.0,
+    )
+    predictor = Predictor.load(trained.path)
+    assert predictor.kind == checkpoint.labels_per_clip(trained.path) == "many"
+    model = AudioClassifier()
+    model.load_context(PythonModelContext(artifacts={"checkpoint": str(trained.path)}, model_config={}))
+    said = np.array([[0.9, 0.2, 0.6], [0.1, 0.4, 0.3], [0.2, 0.5, 0.1]])
+    monkeypatch.setattr(Predictor, "predict", lambda self, waves: said)
+    answer: Any = model.predict(None, pd.DataFrame({"audio": recordings}))  # type: ignore[arg-type]
+    assert list(answer.columns) == ["labels", "p_down", "p_höher", "p_up"]
+    assert answer["labels"].tolist() == ["down;up", "", "höher"]
+    np.testing.assert_array_equal(answer.filter(like="p_"), said)
+    packaging.save_model(tmp_path / "model", trained, Model(artifact_path="model"))
+    outputs = Model.load(str(tmp_path / "model" / "MLmodel")).signature.outputs
+    assert outputs.input_names() == ["labels", "p_down", "p_höher", "p_up"]
