@@ -51,6 +51,8 @@ def encoders() -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_parameters_and_dimensions_are_those_of_the_built_encoders() -> None:
+    from tenuto.learning.backbones import families
+
     built = encoders()
     assert set(built) == {entry.id for entry in ENTRIES if entry.origin != "own code"}
     for name, encoder in built.items():
@@ -59,6 +61,7 @@ def test_parameters_and_dimensions_are_those_of_the_built_encoders() -> None:
         assert sum(parameter.numel() for parameter in encoder.parameters()) == entry.parameters, name
         if entry.origin == "hub":
             assert encoder.config.hidden_size == entry.dimensions, name
+            assert len(families.of(encoder.config).layers(encoder)) == entry.layers, name
 
 
 def test_every_entry_is_pinned_or_cannot_move() -> None:

@@ -220,8 +220,8 @@ def _read(source: str, revision: str | None) -> tuple[Any, Any]:
     with quiet():
         try:
             return (
-                AutoConfig.from_pretrained(source, revision=revision),
-                AutoFeatureExtractor.from_pretrained(source, revision=revision),
+                AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False),
+                AutoFeatureExtractor.from_pretrained(source, revision=revision, trust_remote_code=False),
             )
         except (OSError, ValueError, KeyError) as error:
             raise BackboneError(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,11 @@ def _without_head(folder: Path) -> None:
         name: value for name, value in load_file(path).items() if not name.startswith(("projector", "classifier"))
     }
     save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_code_that_a_checkpoint_brings_along_is_not_run_and_nobody_is_asked(tmp_path: Path) -> None:
+    auto_map = {"AutoConfig": "configuration_ced.CedConfig"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "ced", "auto_map": auto_map}))
+    (tmp_path / "configuration_ced.py").write_text("raise SystemExit('it was run')")
+    with pytest.raises(BackboneError, match=r"cannot be loaded: .* execute"):
+        backbones.resolve(str(tmp_path))
