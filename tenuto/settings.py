@@ -124,7 +124,7 @@ class ModelSettings(Section):
     pool: Literal["own", "mean", "max", "statistics", "attention", "gru", "lstm"] = Field(
         default="own", description="what makes one vector of a clip's frames; own: as the backbone does it"
     )
-    hidden_size: int = Field(default=128, ge=1, description="of the mlp, gru and lstm")
+    hidden_size: int = Field(default=128, ge=1, description="of the mlp, attention, gru and lstm")
     truncate: int | None = Field(default=None, ge=1, description="use the first so many layers of the backbone")
     adapter_size: int = Field(
         default=0, ge=0, description="width of the bottleneck put behind each layer; the layers themselves stay frozen"
@@ -155,13 +155,15 @@ class FinetuneSettings(Section):
     model_config = ConfigDict(allow_inf_nan=False)
 
     probe_c: float = Field(default=0.1, gt=0, description="inverse of the probe's L2 penalty")
-    epochs: int = Field(default=4, ge=0, description="0 keeps the linear probe as the candidate")
+    epochs: int = Field(default=4, ge=0, description="0 keeps the fitted head as the candidate")
     baseline: Literal["same", "log-mel-cnn", "log-mel-crnn"] = Field(
         default="same", description="what is trained from scratch: the backbone's own architecture, or a small network"
     )
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float | None = Field(
-        default=None, gt=0, description="null: 5e-4 for speech-embedding, 3e-5 for other backbones"
+        default=None,
+        gt=0,
+        description="null: 5e-4 for speech-embedding, adapters and LoRA, 3e-5 for other backbones",
     )
     scratch_learning_rate: float | None = Field(
         default=None,
@@ -263,7 +265,7 @@ class CardSettings(Section):
 
 
 LEARNED_POOLS = ("attention", "gru", "lstm")
-"""Poolings with weights of their own, which only fine-tuning finds."""
+"""Poolings with weights of their own, which only fine-tuning finds; they start as the mean."""
 
 _LOSSES = {
     "one": ("cross-entropy", "focal", "ldam", "logit-adjustment"),
@@ -328,7 +330,7 @@ class Params(Section):
     def _something_learns(self) -> Self:
         if self.finetune.epochs == 0 and self.model.pool in LEARNED_POOLS:
             raise mismatch(
-                "leave the pooling as random as it began; wanted epochs, or a pool without weights "
+                "leave the pooling the mean that it began as; wanted epochs, or a pool without weights "
                 "(own, mean, max, statistics)",
                 "model.pool",
                 "finetune.epochs",

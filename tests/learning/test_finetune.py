@@ -3,11 +3,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tenuto.errors import TrainingError
-from tenuto.learning import finetune, trainer
+from tenuto.learning import embedding, finetune, predictor, trainer
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.trainer import Scores
+from tenuto.settings import Params
 from tests.chirps import params, tiny_checkpoint, write_clips
 
 
@@ -133,3 +136,60 @@ def test_too_small_splits_say_what_is_missing(lost: str, folder: Path, clips: pd
         finetune.train_candidate(
             clips[clips["split"] != lost], folder / "data", params(), folder / "cache", folder / "small"
         )
+
+
+def test_another_head_is_fitted_and_kept_without_epochs(folder: Path, clips: pd.DataFrame) -> None:
+    settings = params(model={"head": "mlp", "hidden_size": 8}, finetune={"epochs": 0})
+    made = finetune.train_candidate(clips, folder / "data", settings, folder / "cache", folder / "mlp")
+    assert made.origin == "mlp on frozen embeddings"
+    assert made.trainable_parameters == 97 * 8 + 9 * 3
+    assert accuracy(made.path, clips, folder / "data") == 1.0
+
+
+def test_what_a_fitted_head_says_of_embeddings_the_model_says_of_clips(folder: Path, clips: pd.DataFrame) -> None:
+    for model in ({"head": "prototype", "pool": "statistics"}, {"head": "mlp", "pool": "gru"}):
+        settings = params(model=model)
+        setup = finetune.set_up(clips, folder / "data", settings)
+        made = setup.pretrained(settings)
+        fitted = finetune.fit_head(setup.material, setup.encoder(made), settings, folder / "cache")
+        fitted.install(made)
+        vectors = embedding.embed(clips, folder / "data", setup.encoder(made), folder / "cache").vectors
+        waves = embedding.waves(clips, folder / "data", setup.material.preprocessing)
+        heard = predictor.logits(made, setup.material.preprocessing, waves)
+        np.testing.assert_allclose(fitted.logits(vectors), heard, rtol=1e-3, atol=1e-3)
+
+
+def test_embeddings_are_shared_by_what_leaves_them_alike(folder: Path, clips: pd.DataFrame) -> None:
+    def key(**model: object) -> str:
+        settings = params(model=model)
+        setup = finetune.set_up(clips, folder / "data", settings)
+        return setup.encoder(setup.pretrained(settings)).key
+
+    assert key(pool="mean") == key(pool="gru") == key(pool="attention", head="mlp", adapter_size=2)
+    others = [{}, {"pool": "max"}, {"pool": "mean", "truncate": 19}, {"pool": "mean", "window_seconds": 1.5}]
+    assert len({key(pool="mean"), *(key(**model) for model in others)}) == 5
+
+
+def test_low_rank_updates_are_written_as_plain_weights(
+    folder: Path, clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "validate", lambda *_: Scores(macro_f1=0.1, log_loss=1.1))  # no head is kept
+    backbone = tiny_checkpoint("wav2vec2", folder / "low-rank")
+    settings = params(backbone=str(backbone), model={"lora_rank": 2})
+    few = clips.groupby(["label", "split"]).head(2)
+    arguments = (few, folder / "data", settings, folder / "cache")
+    candidate = finetune.train_candidate(*arguments, folder / "low-rank-c")
+    assert candidate.origin == "epoch 1 of fine-tuning"
+    assert candidate.trainable_parameters == 2 * 2 * (16 + 16) + 17 * 3
+    before = setup_weights(few, folder, settings)
+    after = load_file(candidate.path / "model.safetensors")
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert after.keys() == before.keys()
+    projections = {f"encoder.encoder.layers.0.attention.{name}_proj.weight" for name in ("q", "v")}
+    assert projections < moved <= projections | {"head.weight", "head.bias"}
+    baseline = finetune.train_baseline(*arguments, folder / "low-rank-b")
+    assert baseline.trainable_parameters == sum(value.numel() for value in before.values())
+
+
+def setup_weights(clips: pd.DataFrame, folder: Path, settings: Params) -> dict[str, torch.Tensor]:
+    return finetune.set_up(clips, folder / "data", settings).pretrained(settings).state_dict()
