@@ -159,7 +159,9 @@ class FinetuneSettings(Section):
     baseline: Literal["same", "log-mel-cnn", "log-mel-crnn"] = Field(
         default="same", description="what is trained from scratch: the backbone's own architecture, or a small network"
     )
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(
+        default=32, ge=1, description="clips a step; with model.window_seconds, windows, at most 16 of one clip"
+    )
     learning_rate: float | None = Field(
         default=None,
         gt=0,

@@ -22,6 +22,8 @@ from tenuto.learning.backbones import adapters, families
 from tenuto.learning.backbones.waveforms import MelLevels
 from tenuto.settings import LEARNED_POOLS, ModelSettings
 
+_WINDOWS_AT_ONCE = 32
+
 
 class TailoredConfig(PreTrainedConfig):
     """The encoder's own config, and `model:` of params.yaml; LoRA is merged and leaves no trace.
@@ -122,11 +124,22 @@ class TailoredForAudioClassification(PreTrainedModel):
         windows = next(iter(features.values())).shape[1] if self.config.has_windows else 1
         if self.config.has_windows:
             features = {name: values.flatten(0, 1) for name, values in features.items()}
+        parts = self._parts(features)
         if self.config.pool == "own":
-            return self.family.pooled(self.encoder, features).unflatten(0, (-1, windows)).mean(dim=1)
-        frames, heard = self.family.frames(self.encoder, features)
-        frames = frames.unflatten(0, (-1, windows)).flatten(1, 2)
-        return pool(frames, None if heard is None else heard.unflatten(0, (-1, windows)).flatten(1, 2))
+            own = torch.cat([self.family.pooled(self.encoder, part) for part in parts])
+            return own.unflatten(0, (-1, windows)).mean(dim=1)
+        found, masks = zip(*(self.family.frames(self.encoder, part) for part in parts), strict=True)
+        frames = torch.cat(found).unflatten(0, (-1, windows)).flatten(1, 2)
+        heard = None if masks[0] is None else torch.cat(masks).unflatten(0, (-1, windows)).flatten(1, 2)
+        return pool(frames, heard)
+
+    def _parts(self, features: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:
+        """The windows a few at a time where nothing is learned, so that ten minutes do not fill the memory."""
+        count = len(next(iter(features.values())))
+        if not self.config.has_windows or torch.is_grad_enabled() or count <= _WINDOWS_AT_ONCE:
+            return [features]
+        starts = range(0, count, _WINDOWS_AT_ONCE)
+        return [{name: values[at : at + _WINDOWS_AT_ONCE] for name, values in features.items()} for at in starts]
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.config.problem_type == MULTI_LABEL:
