@@ -111,7 +111,7 @@ def _of_head(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> Sc
     """The scores of a head that is fitted on the frozen embeddings."""
     setup = finetune.set_up(clips, data, params)
     material = setup.material
-    encoder = setup.encoder(setup.backbone.pretrained(material.labels, seed=params.seed, kind=params.data.labels))
+    encoder = setup.encoder(setup.pretrained(params))
     fitted = finetune.fit_head(material, encoder, params, cache)
     vectors = embedding.embed(material.validation, data, encoder, cache).vectors
     return trainer.score(fitted.logits(vectors), material.targets(material.validation), material.kind)
