@@ -165,7 +165,7 @@ class FinetuneSettings(Section):
     learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="null: 5e-4 for speech-embedding, adapters and LoRA, 3e-5 for other backbones",
+        description="null: 5e-4 for speech-embedding, adapters and LoRA, else 3e-5; for sgd 20 times, for lion a fifth",
     )
     scratch_learning_rate: float | None = Field(
         default=None,
