@@ -268,6 +268,8 @@ def _own_window_seconds(feature_extractor: Any) -> float | None:
     """The fixed window of extractors that pad and cut by themselves, else None."""
     if hasattr(feature_extractor, "chunk_length"):  # Whisper: seconds
         return float(feature_extractor.chunk_length)
+    if hasattr(feature_extractor, "max_length_s"):  # CLAP: seconds, and of longer clips it would draw a part
+        return float(feature_extractor.max_length_s)
     if hasattr(feature_extractor, "num_mel_bins") and hasattr(feature_extractor, "max_length"):  # AST: 10 ms frames
         return float(feature_extractor.max_length) / 100
     return None

@@ -67,7 +67,7 @@ def test_reads_recordings_as_audio_does(embedded: Preprocessing, tmp_path: Path)
     )
 
 
-@pytest.mark.parametrize(("family", "seconds"), [("ast", 0.96), ("whisper", 1.0)])
+@pytest.mark.parametrize(("family", "seconds"), [("ast", 0.96), ("whisper", 1.0), ("clap", 1.0)])
 def test_extractors_with_a_window_pad_by_themselves(family: str, seconds: float, tmp_path: Path) -> None:
     preprocessing = of(str(tiny_checkpoint(family, tmp_path)))
     assert preprocessing.pads_itself

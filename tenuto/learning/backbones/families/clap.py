@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapAudioModel
 
+from tenuto.errors import BackboneError
 from tenuto.learning.backbones.families.base import Family, pretrained
 
 
@@ -63,6 +64,9 @@ class Clap(Family):
     def widths(self, encoder: Any) -> list[int]:
         first, count = encoder.config.patch_embeds_hidden_size, len(self.layers(encoder))
         return [int(first * 2 ** min(index + 1, count - 1)) for index in range(count)]  # halved sides, doubled dims
+
+    def pretrained(self, source: str, config: Any, revision: str) -> tuple[Any, dict[str, Any]]:
+        raise BackboneError(f"backbone {source!r} has no classifier of its own: set model.pool, to mean for example.")
 
     def empty(self, config: Any) -> nn.Module:
         found: nn.Module = ClapAudioModel(_audio(config))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tenuto.errors import BackboneError
-from tenuto.learning import backbones
+from tenuto.learning import backbones, finetune
 from tenuto.learning.backbones import families, log_mel, quiet, speech_embedding
-from tests.chirps import tiny_checkpoint
+from tenuto.learning.predictor import Predictor
+from tests.chirps import params, tiny_checkpoint, write_clips
 
 LABELS = ("down", "flat", "up")
 TRANSFORMERS = ("ast", "wav2vec2", "wav2vec2-stable", "hubert", "wavlm", "whisper")
@@ -222,5 +224,21 @@ def test_frames_of_clap_follow_the_moments_of_the_clip(tmp_path: Path) -> None:
     family.truncate(encoder, 1)
     with torch.no_grad():
         frames, _ = family.frames(encoder, {"input_features": spectrogram})
-    assert frames.shape == (2, 32, family.width(encoder) == 8 and 8)
+    assert frames.shape == (2, 32, 8)
+    assert family.width(encoder) == 8
     assert sum(len(group) for group in families.stack(encoder)) == len(list(encoder.parameters()))
+
+
+def test_clap_is_trained_through_a_model_of_our_own_only(tmp_path: Path) -> None:
+    """Long clips too: its extractor would draw a part of them, and another one each time."""
+    source = str(tiny_checkpoint("clap", tmp_path / "clap", layers=2))
+    clips = write_clips(tmp_path / "data", {"down": 6, "up": 6}, seconds=1.3)
+    choices = params(backbone=source, model={"pool": "mean"}, finetune={"epochs": 0})
+    made = finetune.train_candidate(clips, tmp_path / "data", choices, tmp_path / "cache", tmp_path / "made")
+    predictor = Predictor.load(made.path)
+    waves = [predictor.preprocessing.read(tmp_path / "data" / path) for path in clips["path"]]
+    alone = np.concatenate([predictor.predict([wave]) for wave in waves])
+    np.testing.assert_allclose(predictor.predict(waves), alone, atol=1e-5)
+    assert np.ptp(alone[:, 0]) > 1e-3, "all clips sound alike: this test would see nothing"
+    with pytest.raises(BackboneError, match=r"has no classifier of its own: set model\.pool"):
+        backbones.resolve(source).pretrained(LABELS, seed=0)
