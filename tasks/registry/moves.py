@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.registry import packaging, pending, store
 from tasks.registry.turns import Turn, turn
 from tenuto.errors import RegistryError
+from tenuto.labels import LabelType
 from tenuto.tracing.ledger import Decision, Entry, Event
 
 if TYPE_CHECKING:
@@ -180,17 +181,20 @@ def _named(champion: str) -> str:
 
 def _changes(client: MlflowClient, name: str, champion: str | None, chosen: ModelVersion) -> list[str]:
     """How the version differs from the champion for who calls it, in words."""
-    wanted = _labels(client, chosen)
+    kind, wanted = _outputs(client, chosen)
     if champion is None:
         return []
     present = client.get_model_version(name, champion)
     changes = []
     try:
-        labels = _labels(client, present)
+        present_kind, labels = _outputs(client, present)
     except RegistryError:
         # which may be the very reason for the return
-        labels = wanted
+        present_kind, labels = kind, wanted
         changes.append("nobody knows how, since the champion's files cannot be read")
+    if kind != present_kind:
+        now = "several labels a clip, in `labels`" if kind == "many" else "one label a clip, in `label`"
+        changes.append(f"it gives {now}")
     if lost := [label for label in labels if label not in wanted]:
         changes.append(f"it does not know {', '.join(lost)}")
     if more := [label for label in wanted if label not in labels]:
@@ -203,11 +207,11 @@ def _changes(client: MlflowClient, name: str, champion: str | None, chosen: Mode
     return changes
 
 
-def _labels(client: MlflowClient, version: ModelVersion) -> tuple[str, ...]:
+def _outputs(client: MlflowClient, version: ModelVersion) -> tuple[LabelType, tuple[str, ...]]:
     from mlflow.exceptions import MlflowException
 
     try:
-        return packaging.labels(client, str(version.source))
+        return packaging.outputs(client, str(version.source))
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"The files of version {version.version} of {version.name} cannot be read from {version.source} "

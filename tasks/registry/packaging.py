@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.registry import store
+from tenuto.labels import LabelType
 from tenuto.learning.checkpoint import labels_per_clip
 from tenuto.records import Checkpoint
 
@@ -80,8 +81,8 @@ def _requirements() -> list[str]:
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _SERVED_WITH]
 
 
-def labels(client: MlflowClient, source: str) -> tuple[str, ...]:
-    """The classes of a stored model in the order of its outputs, from its signature.
+def outputs(client: MlflowClient, source: str) -> tuple[LabelType, tuple[str, ...]]:
+    """How many labels a stored model gives a clip, and its classes in the order of its outputs, from its signature.
 
     Raises MlflowException or OSError when its files are gone.
     """
@@ -94,4 +95,5 @@ def labels(client: MlflowClient, source: str) -> tuple[str, ...]:
         )
         signature = Model.load(description).signature
     names = signature.outputs.input_names() if signature else []
-    return tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))
+    kind: LabelType = "many" if "labels" in names else "one"
+    return kind, tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))

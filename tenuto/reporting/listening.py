@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tenuto import labels
@@ -153,7 +154,8 @@ def _pairs(answers: pd.DataFrame, opponent: str) -> pd.DataFrame:
 
 def _answers_of(answers: pd.DataFrame, model: str) -> pd.DataFrame:
     own = answers[answers["model"] == model].set_index("clip_id")
-    return own.assign(probability=own.filter(regex="^p_").max(axis=1), is_right=own["predicted"] == own["label"])
+    probability = np.array([own[f"p_{said}"].iat[row] for row, said in enumerate(own["predicted"])], dtype=float)
+    return own.assign(probability=probability, is_right=own["predicted"] == own["label"])
 
 
 def _kind(label: str, candidate: str, opponent: str) -> str:

@@ -56,6 +56,21 @@ def test_every_model_answers_every_clip(clips: pd.DataFrame, tmp_path: Path) -> 
     assert set(table["unit"]) == {"ann", "ben", "cid"}
 
 
+def test_what_the_model_decides_counts_and_not_its_likeliest_label(
+    clips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shy(ToneModel):
+        def decide(self, found: np.ndarray) -> np.ndarray:
+            return np.tile([label == "low" for label in self.labels], (len(found), 1))
+
+    monkeypatch.setattr("tenuto.learning.predictor.Predictor.load", lambda path: Shy())
+    found = run(clips, tmp_path)
+    table = pd.read_parquet(found.probabilities_path)
+    assert set(table.loc[table["model"] == "candidate", "predicted"]) == {"low"}
+    assert found.metrics["candidate"]["accuracy"] == pytest.approx(1 / 3)
+    assert found.noise["candidate"] == pytest.approx({"clean": 1 / 3, "20 dB": 1 / 3, "0 dB": 1 / 3})
+
+
 def test_scores_follow_from_what_the_models_hear(clips: pd.DataFrame, tmp_path: Path) -> None:
     found = run(clips, tmp_path, *MODELS)
     assert found.labels == ("high", "low", "middle")

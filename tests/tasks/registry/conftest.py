@@ -13,6 +13,7 @@ import pytest
 
 from tasks import registry as registries
 from tasks.registry import packaging, store
+from tenuto.learning.checkpoint import labels_per_clip
 from tenuto.records import Checkpoint, RuleResult, Verdict
 from tenuto.tracing import ledger
 from tenuto.tracing.ledger import Entry, Grounds
@@ -28,7 +29,8 @@ def save_little(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    outputs = Schema([ColSpec("string", "label"), *(ColSpec("double", f"p_{label}") for label in checkpoint.labels)])
+    answer = "labels" if labels_per_clip(checkpoint.path) == "many" else "label"
+    outputs = Schema([ColSpec("string", answer), *(ColSpec("double", f"p_{label}") for label in checkpoint.labels)])
     shutil.copytree(checkpoint.path, folder / "artifacts" / "checkpoint")
     description.add_flavor("python_function", artifacts={"checkpoint": {"path": "artifacts/checkpoint"}})
     description.signature = ModelSignature(inputs=Schema([ColSpec("binary", "audio")]), outputs=outputs)

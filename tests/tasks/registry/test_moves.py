@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,14 @@ def test_a_rollback_swaps_champion_and_previous(settled: Registry) -> None:
         assert entry.aliases == {"champion": champion, "previous": previous}
     assert settled.ask(registries.rollback, "1").version == "1"
     assert settled.breaches() == []
+
+
+def test_a_rollback_from_several_labels_a_clip_to_one_is_refused(settled: Registry, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "config.json").write_text('{"problem_type": "multi_label_classification"}')
+    settled.carry_out(PROMOTE, "2", checkpoint={"path": tmp_path / "many"})
+    with pytest.raises(RegistryError, match=r"it gives one label a clip, in `label`\. .*--accept-changes"):
+        settled.ask(registries.rollback)
 
 
 def test_a_rollback_to_other_classes_or_preprocessing_is_refused(settled: Registry) -> None:
