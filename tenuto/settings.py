@@ -349,8 +349,11 @@ class Params(Section):
     def with_remedy(self, choices: Mapping[str, Mapping[str, Any]]) -> Self:
         """These settings with a remedy's choices in the place of `augment.fill` and of the section `imbalance`.
 
-        Raises ValidationError when the remedy does not go together with the other settings.
+        Without choices they stand as they are. Raises ValidationError when the remedy does not go together with the
+        other settings.
         """
+        if not choices:
+            return self
         values = self.model_dump()
         return self.model_validate(
             values

@@ -209,8 +209,8 @@ def choose(clips: pd.DataFrame, data: Path, params: Params, group: str | None, c
 
 
 def nothing(why: str) -> Remedy:
-    """The choice of no remedy."""
-    return Remedy(use=NONE, why=why, choices={"augment": {"fill": 0.0}, "imbalance": {}})
+    """No choice, since nothing can be told: what params.yaml says of `augment` and `imbalance` stands."""
+    return Remedy(use=NONE, why=f"{why}; augment.fill and imbalance stand as they are", choices={})
 
 
 def _too_few(clips: pd.DataFrame, rare: Rare) -> str:
