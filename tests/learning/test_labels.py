@@ -19,34 +19,20 @@ from tenuto.learning.predictor import Predictor
 from tenuto.records import Checkpoint
 from tenuto.settings import AugmentSettings, FinetuneSettings, ImbalanceSettings, Params
 from tenuto.sound import audio
-from tests.chirps import RATE_HZ, params
+from tests.chirps import params
+from tests.sounds import NAMES, RATE_HZ, write_sounds
 
-NAMES = ("noise", "tone")
 SETTINGS = {"data": {"labels": "many"}, "augment": {"pitch": 0, "stretch": 0}, "calibrate": {"thresholds": True}}
-
-
-def sound(label: str, rng: np.random.Generator) -> np.ndarray:
-    """Half a second at 16 kHz: a low tone, bursts of noise, both or neither, over faint noise."""
-    times = np.arange(RATE_HZ // 2) / RATE_HZ
-    wave = 0.002 * rng.standard_normal(len(times))
-    if "tone" in label:
-        frequency_hz = rng.uniform(300, 500)
-        wave += sum(0.2 / k * np.sin(2 * np.pi * k * frequency_hz * times) for k in (1, 2, 3))
-    if "noise" in label:
-        wave += 0.1 * rng.standard_normal(len(times)) * (np.sin(2 * np.pi * rng.uniform(6, 9) * times) > 0.3)
-    return wave.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Sixty clips, fifteen of each: the noise, the tone, both, neither."""
-    data, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    data = tmp_path_factory.mktemp("data")
     rows: list[dict[str, Any]] = []
-    for index in range(60):
-        label, name = ("noise", "tone", "noise;tone", "")[index % 4], f"{index:03d}.wav"
-        (data / name).write_bytes(audio.encode_wav(sound(label, rng), RATE_HZ))
+    for index, (name, label) in enumerate(write_sounds(data)):
         split = ("train", "validation", "train", "test", "train")[index // 4 % 5]
-        rows.append({"clip_id": f"{index:03d}", "path": name, "label": label, "split": split, "duration_seconds": 0.5})
+        rows.append({"clip_id": name[:3], "path": name, "label": label, "split": split, "duration_seconds": 0.5})
     found = pd.DataFrame(rows)
     found.attrs["data"] = data
     return found
