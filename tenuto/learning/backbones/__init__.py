@@ -23,7 +23,7 @@ from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning import catalogue, licences
 from tenuto.learning.backbones import families, log_mel, speech_embedding, tailored
 from tenuto.learning.backbones.families.base import first_line
-from tenuto.learning.backbones.tailored import TailoredForAudioClassification
+from tenuto.learning.backbones.tailored import TailoredConfig, TailoredForAudioClassification
 from tenuto.settings import ModelSettings
 
 EMBEDDED = speech_embedding.NAME
@@ -219,7 +219,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _read(source: str, revision: str | None) -> tuple[Any, Any]:
     with quiet():
         try:
-            return (
+            found = (
                 AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False),
                 AutoFeatureExtractor.from_pretrained(source, revision=revision, trust_remote_code=False),
             )
@@ -228,6 +228,12 @@ def _read(source: str, revision: str | None) -> tuple[Any, Any]:
                 f"backbone {source!r} cannot be loaded: wanted {EMBEDDED!r}, a folder with a transformers audio "
                 f"checkpoint (config.json, preprocessor_config.json, weights) or a hub id. {first_line(error)}"
             ) from error
+    if isinstance(found[0], TailoredConfig):
+        raise BackboneError(
+            f"backbone {source!r} was tailored already, with a pool and a head of its own; wanted the backbone that it "
+            "was made of."
+        )
+    return found
 
 
 def _load(source: str, config: Any, revision: str) -> Any:

@@ -51,14 +51,8 @@ class TailoredConfig(PreTrainedConfig):
 def config_for(backbone: Any, tailoring: ModelSettings) -> TailoredConfig:
     """The config of a model around an encoder with the config `backbone`, for its labels.
 
-    BackboneError when the backbone is a tailored checkpoint itself, which has its pool and head, or when LoRA is wanted
-    of a family that has no layers for it.
+    BackboneError when LoRA is wanted of a family that has no layers for it.
     """
-    if isinstance(backbone, TailoredConfig):
-        raise BackboneError(
-            "this backbone was tailored already, and is used as it is: leave `model` out of params.yaml, or name the "
-            "backbone that it was made of."
-        )
     if tailoring.lora_rank and not families.of(backbone).lora_targets:
         raise BackboneError(
             f"model.lora_rank: {tailoring.lora_rank}: this backbone is no transformer; wanted 0 (model.adapter_size "

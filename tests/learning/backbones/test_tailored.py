@@ -191,4 +191,4 @@ def test_a_tailored_checkpoint_is_not_tailored_again(tmp_path: Path) -> None:
     made(head="mlp").save_pretrained(tmp_path)
     backbones.resolve("speech-embedding").feature_extractor.save_pretrained(tmp_path)
     with pytest.raises(BackboneError, match="was tailored already"):
-        made(str(tmp_path), head="mlp")
+        backbones.resolve(str(tmp_path))
