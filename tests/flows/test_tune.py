@@ -51,6 +51,7 @@ def test_the_search_goes_on_where_it_was_and_the_winner_goes_through_the_gate(sh
     assert [file.path for file in client.list_artifacts(tuned["mlflow_run"])] == [Path(tuned["report"]).name]
 
 
+@pytest.mark.slow
 def test_a_killed_search_runs_no_finished_trial_twice(shell: Shell, workspace: Path) -> None:
     search = (*SEARCH[:-1], "40", "--no-retrain")
     process = shell.start(workspace, *search, "--json")
@@ -80,6 +81,7 @@ def told(workspace: Path) -> list[str]:
     return [json.dumps(line["user_attr"]["trial"]) for line in records if line["trial_id"] in ended]
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(shell: Shell, workspace: Path) -> None:
     process = shell.start(workspace, *SEARCH[:-1], "500", "--no-retrain", "--json")
     while not told(workspace) and process.poll() is None:
