@@ -23,7 +23,7 @@ TUNED_SECTIONS = ("augment", "model", "finetune", "imbalance")
 
 _ON_EMBEDDINGS = {
     "model": {"head", "hidden_size", "pool", "truncate"},
-    "finetune": {"probe_c", "head_learning_rate", "label_smoothing"},
+    "finetune": {"probe_c", "label_smoothing"},
 }
 """The keys of these sections that a head fitted on frozen embeddings depends on."""
 
@@ -102,7 +102,6 @@ DEFAULT_SPACE: dict[str, dict[str, Choices | Range]] = {
         "model.head": ("linear", "mlp", "prototype"),
         "model.hidden_size": (32, 64, 128, 256),
         "finetune.probe_c": Range(low=0.001, high=10.0, log=True),
-        "finetune.head_learning_rate": Range(low=1e-4, high=1e-2, log=True),
         "imbalance.loss": ("cross-entropy", "focal", "ldam", "logit-adjustment", "asymmetric"),
         "imbalance.class_weights": ("none", "inverse", "effective-number"),
         "augment.fill": (0.0, 0.5, 1.0),
