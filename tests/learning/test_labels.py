@@ -32,7 +32,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for index, (name, label) in enumerate(write_sounds(data)):
         split = ("train", "validation", "train", "test", "train")[index // 4 % 5]
-        rows.append({"clip_id": name[:3], "path": name, "label": label, "split": split, "duration_seconds": 0.5})
+        facts = {"duration_seconds": 0.5, "sample_rate_hz": RATE_HZ}
+        rows.append({"clip_id": name[:3], "path": name, "label": label, "split": split} | facts)
     found = pd.DataFrame(rows)
     found.attrs["data"] = data
     return found
