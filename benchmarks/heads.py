@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score
 
 from benchmarks.command import FSDD, machine, require_recordings, tenuto
 from tenuto.dataset import manifest
-from tenuto.learning import embedding, finetune, trainer
+from tenuto.learning import embedding, finetune, frozen, preparation, selection
 from tenuto.learning.predictor import Predictor
 from tenuto.settings import Params, load_params
 from tenuto.splitting import splits
@@ -65,16 +65,16 @@ def main() -> None:
 def fitted(root: Path, case: str, size: int, draw: int) -> tuple[float, float]:
     """Macro-F1 on the test clips, and the seconds of fitting once the embeddings are there."""
     params, clips = chosen(root, case, size, draw)
-    setup = finetune.set_up(clips, root / "data", params)
+    setup = preparation.set_up(clips, root / "data", params)
     encoder = setup.encoder(setup.pretrained(params))
     test = clips[clips["split"] == "test"]
     cache = Workspace(root).cache
     embedding.embed(clips[clips["split"] != "aside"], root / "data", encoder, cache)
     started = time.monotonic()
-    head = finetune.fit_head(setup.material, encoder, params, cache)
+    head = frozen.fit_head(setup.material, encoder, params, cache)
     seconds = time.monotonic() - started
     scores = head.logits(embedding.embed(test, root / "data", encoder, cache).vectors)
-    return trainer.score(scores, setup.material.targets(test)).macro_f1, seconds
+    return selection.score(scores, setup.material.targets(test)).macro_f1, seconds
 
 
 def trained(root: Path, case: str) -> tuple[float, str]:

@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.command import ROOT, machine, tenuto
-from tenuto.learning.remedies import NONE, Comparison, Trial
+from tenuto.learning.remedies.comparison import Comparison, Trial
+from tenuto.learning.remedies.known import NONE
 from tenuto.records import Interval
 
 RARE_GAIN = 0.3

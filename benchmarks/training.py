@@ -27,7 +27,7 @@ import soundfile
 import torch
 
 from benchmarks.command import FSDD, machine, require_recordings
-from tenuto.learning import execution, finetune, trainer
+from tenuto.learning import execution, frozen, preparation, selection, trainer
 from tenuto.learning.optimizers import RATE_FACTORS
 from tenuto.settings import Params
 
@@ -79,9 +79,9 @@ def trained(clips: pd.DataFrame, settings: dict[str, Any], folder: Path) -> tupl
     params = Params.model_validate(
         {"name": "digits", "augment": STILL, "finetune": {"epochs": 3, "batch_size": 16, **settings}}
     )
-    setup = finetune.set_up(clips, FSDD, params)
+    setup = preparation.set_up(clips, FSDD, params)
     model = setup.backbone.pretrained(setup.material.labels, seed=0)
-    finetune.fit_head(setup.material, setup.encoder(model), params, folder / "cache").install(model)
+    frozen.fit_head(setup.material, setup.encoder(model), params, folder / "cache").install(model)
     rate = params.finetune.learning_rate or ADAMW_RATE * RATE_FACTORS[params.finetune.optimizer]
     times = [time.perf_counter()]
     with tempfile.TemporaryDirectory(dir=folder) as work:
@@ -109,15 +109,15 @@ def show(found: dict[str, list[tuple[float, float, float]]]) -> None:
 
 def validation(clips: pd.DataFrame, folder: Path) -> None:
     """Validation with clips that are prepared anew, and with those that were kept."""
-    setup = finetune.set_up(clips, FSDD, Params.model_validate({"name": "digits", "augment": STILL}))
+    setup = preparation.set_up(clips, FSDD, Params.model_validate({"name": "digits", "augment": STILL}))
     model = setup.backbone.pretrained(setup.material.labels, seed=0)
     kept = setup.material
-    first = trainer.validate(model, kept, 32)
+    first = selection.validate(model, kept, 32)
     seconds: dict[str, list[float]] = {"anew": [], "kept": []}
     for _ in range(2 * ROUNDS + 1):
         for name, material in (("anew", replace(kept)), ("kept", kept)):
             started = time.perf_counter()
-            assert trainer.validate(model, material, 32) == first
+            assert selection.validate(model, material, 32) == first
             seconds[name].append(time.perf_counter() - started)
     anew, again = (statistics.median(times) for times in seconds.values())
     print(f"\nvalidation of {len(kept.validation)} clips: prepared anew {anew:.2f} s, kept {again:.2f} s")

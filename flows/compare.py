@@ -12,16 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import servers
-from tasks import dataset
+from flows.present import present
 from tasks.track import trials
-from tenuto.dataset import manifest
-from tenuto.learning import comparison
-from tenuto.learning.comparison import Choice, Comparison
+from tenuto.learning.comparison import running, table
+from tenuto.learning.comparison.choices import Choice
+from tenuto.learning.comparison.table import Comparison
 from tenuto.reporting import comparisons
 from tenuto.settings import Params
-from tenuto.splitting import holdout, splits
 from tenuto.tracing import lineage
-from tenuto.typed_yaml import digest
 from tenuto.workspace import Workspace
 
 
@@ -33,25 +31,22 @@ def compare(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Comparison, Path]:
     """The rows on the clips and splits that a retrain would use, and their page."""
-    with workspace.exclusive("compare"):
-        version = dataset.fetch.fn(workspace.root)
-        division = holdout.read(workspace.holdout)
-        recordings = manifest.read(version.manifest_path)
-        found = comparison.compare(
-            splits.assign(recordings, params.split, division),
+    with present(workspace, params, "compare") as now:
+        found = running.compare(
+            now.clips,
             workspace.data,
             params,
-            splits.group_name(recordings, params.split),
+            now.group,
             workspace.cache,
             chosen,
-            identity=(version.md5, digest(division), lineage.source_sha256()),
+            identity=(now.dataset_md5, now.division_sha256, lineage.source_sha256()),
             on_progress=on_progress,
         )
         picture = comparisons.draw(found)
         made_at = datetime.now(UTC)
         page = workspace.reports / "compare" / f"{made_at:%Y%m%dT%H%M%SZ}.html"
         comparisons.write(found, page, name=params.name, made_at=made_at, picture=picture)
-        _track(servers.tracking_uri(workspace, params), params, version.md5, found, picture)
+        _track(servers.tracking_uri(workspace, params), params, now.dataset_md5, found, picture)
     return found, page
 
 
@@ -61,7 +56,7 @@ def _track(tracking_uri: str, params: Params, md5: str, found: Comparison, pictu
     for row in found.rows:
         about = row.choice.model_dump() | ({"licence": row.figures.licence} if row.figures else {})
         problem = {"problem": row.problem[:500]} if row.problem else {}
-        trials.log(tracking_uri, parent, row.choice.title, about | problem, comparison.flat(row))
+        trials.log(tracking_uri, parent, row.choice.title, about | problem, table.flat(row))
     with tempfile.TemporaryDirectory(prefix="tenuto-compare-") as folder:
         path = Path(folder) / "pareto.png"
         path.write_bytes(picture)

@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks import dataset
-from tenuto.dataset import manifest
+from flows.present import present
 from tenuto.learning import curve
 from tenuto.reporting import curves
 from tenuto.settings import Params
-from tenuto.splitting import holdout, splits
 from tenuto.workspace import Workspace
 
 
@@ -27,13 +25,9 @@ def measure(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[curve.Curve, Path]:
     """The curve on the clips and splits that a retrain would use, and its picture."""
-    with workspace.exclusive("curve"):
-        version = dataset.fetch.fn(workspace.root)
-        clips = splits.assign(
-            manifest.read(version.manifest_path), params.split, holdout.read(workspace.holdout), kind=params.data.labels
-        )
+    with present(workspace, params, "curve") as now:
         found = curve.measure(
-            clips, workspace.data, params, workspace.cache, sizes, seeds=seeds, on_progress=on_progress
+            now.clips, workspace.data, params, workspace.cache, sizes, seeds=seeds, on_progress=on_progress
         )
         workspace.reports.mkdir(parents=True, exist_ok=True)
         picture = workspace.reports / f"curve-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.png"

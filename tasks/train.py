@@ -47,9 +47,9 @@ def compare_fill(clips: Path, data: Path, params: Params, cache: Path) -> FillCo
     """Recall of rare classes and groups with and without augmentation fill, by linear probes."""
     import pandas as pd
 
-    from tenuto.learning import finetune
+    from tenuto.learning import fill
 
-    return finetune.compare_fill(pd.read_parquet(clips), data, params, cache)
+    return fill.compare(pd.read_parquet(clips), data, params, cache)
 
 
 @task(name="choose-remedy", cache_policy=NO_CACHE, persist_result=False)
@@ -57,9 +57,9 @@ def choose_remedy(clips: Path, data: Path, params: Params, group: str | None, ca
     """What is done for rare classes and groups, chosen on the validation clips."""
     import pandas as pd
 
-    from tenuto.learning import remedies
+    from tenuto.learning.remedies import choice
 
-    return remedies.choose(pd.read_parquet(clips), data, params, group, cache)
+    return choice.choose(pd.read_parquet(clips), data, params, group, cache)
 
 
 def _tell(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from flows import terminal
 from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
-    from tenuto.learning.comparison import Comparison, Row
+    from tenuto.learning.comparison.table import Comparison, Row
 
 app = typer.Typer()
 
@@ -46,7 +46,7 @@ def compare(
         raise typer.BadParameter(f"{unknown[0]!r}: wanted {', '.join(_HEADS)}.", param_hint="--head")
     workspace, params = prepare(set_, trains=not backbone)
     from flows.compare import compare as run
-    from tenuto.learning.comparison import choices, default_heads
+    from tenuto.learning.comparison.choices import choices, default_heads
 
     chosen = choices(params, backbone or (), head or default_heads(params), is_finetuned=finetune)
     with terminal.counting("comparing", quiet=json) as on_progress:
@@ -59,7 +59,7 @@ def compare(
 
 
 def _show(found: Comparison) -> None:
-    from tenuto.learning.comparison import sentences
+    from tenuto.learning.comparison.table import sentences
 
     table = Table(
         title=f"{found.test_clips} test clips; intervals by {escape(found.unit_name)}",

@@ -12,7 +12,7 @@ from flows import terminal
 from flows.commands import Json, Set, prepare
 
 if TYPE_CHECKING:
-    from tenuto.learning.remedies import Comparison, Trial
+    from tenuto.learning.remedies.comparison import Comparison, Trial
     from tenuto.records import Interval
 
 app = typer.Typer()

@@ -9,29 +9,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from tenuto.errors import TrainingError
-from tenuto.labels import LabelType
-from tenuto.learning import backbones, execution, optimizers, resuming, unfreezing
+from tenuto.learning import backbones, execution, optimizers, resuming, selection, unfreezing
 from tenuto.learning.averaging import Average
 from tenuto.learning.backbones import families
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
-from tenuto.learning.calibration import PLAIN, log_loss
 from tenuto.learning.losses import GroupDRO
-from tenuto.learning.predictor import logits_of
 from tenuto.learning.preprocessing import Features, moved
+from tenuto.learning.selection import Scores
 from tenuto.learning.unfreezing import Unfreezing
 from tenuto.settings import AugmentSettings, FinetuneSettings
 
@@ -39,43 +33,8 @@ logger = logging.getLogger(__name__)
 _SHARES = "group_shares"
 Progress = Callable[[int, int], None]
 
-
-@dataclass(frozen=True)
-class Scores:
-    """How a model does on the validation split; `log_loss` in nats."""
-
-    macro_f1: float
-    log_loss: float
-
-    @property
-    def selection(self) -> float:
-        """Macro-F1, with the log loss to decide between equals: higher is better."""
-        return self.macro_f1 - 1e-4 * min(self.log_loss, 10.0)
-
-
 OnEpoch = Callable[[int, Scores], None]
 """Told the number of an epoch, from 1, and its scores; what it raises ends the training."""
-
-
-def validate(model: Any, material: Material, batch_size: int) -> Scores:
-    """The scores of `model` on the validation split, which is heard as it is."""
-    was_training = model.training
-    model.eval()
-    scores = logits_of(model, material.validation_batches(batch_size))
-    model.train(was_training)
-    return score(scores, material.targets(material.validation), material.kind)
-
-
-def score(scores: npt.NDArray[np.float64], truth: npt.NDArray[Any], kind: LabelType = "one") -> Scores:
-    """Scores of logits (clips, classes) against class numbers (clips,), or for "many" 0 and 1 (clips, classes).
-
-    With several labels a clip the log loss is the mean of each label's own.
-    """
-    said = scores.argmax(axis=1) if kind == "one" else PLAIN.decide(PLAIN.probabilities(scores, kind), kind)
-    return Scores(
-        macro_f1=float(f1_score(truth, said, average="macro", zero_division=0.0)),
-        log_loss=log_loss(scores, truth, kind),
-    )
 
 
 def check(model: Any, settings: FinetuneSettings) -> None:
@@ -225,7 +184,7 @@ class _AudioTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         with self._average.installed(self._heard) if self._average else contextlib.nullcontext():
-            scores = validate(self._network, self._material, self._settings.batch_size)
+            scores = selection.validate(self._network, self._material, self._settings.batch_size)
         logger.info(
             "epoch %d: validation macro-F1 %.3f, log loss %.3f",
             round(self.state.epoch or 0),

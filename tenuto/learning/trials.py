@@ -21,8 +21,8 @@ import pandas as pd
 from pydantic import Field
 
 from tenuto.errors import SettingsError, TenutoError
-from tenuto.learning import embedding, finetune, trainer
-from tenuto.learning.trainer import Scores
+from tenuto.learning import embedding, finetune, frozen, preparation, selection
+from tenuto.learning.selection import Scores
 from tenuto.records import Record
 from tenuto.search_space import with_settings
 from tenuto.settings import LEARNED_POOLS, Params
@@ -109,12 +109,12 @@ def run(
 
 def _of_head(clips: pd.DataFrame, data: Path, params: Params, cache: Path) -> Scores:
     """The scores of a head that is fitted on the frozen embeddings."""
-    setup = finetune.set_up(clips, data, params)
+    setup = preparation.set_up(clips, data, params)
     material = setup.material
     encoder = setup.encoder(setup.pretrained(params))
-    fitted = finetune.fit_head(material, encoder, params, cache)
+    fitted = frozen.fit_head(material, encoder, params, cache)
     vectors = embedding.embed(material.validation, data, encoder, cache).vectors
-    return trainer.score(fitted.logits(vectors), material.targets(material.validation), material.kind)
+    return selection.score(fitted.logits(vectors), material.targets(material.validation), material.kind)
 
 
 def _of_training(

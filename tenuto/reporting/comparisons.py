@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tenuto.learning.comparison import Comparison, Front, Row, sentences
+from tenuto.learning.comparison.table import Comparison, Front, Row, sentences
 from tenuto.reporting import pages
 
 _COLOURS = {"frozen": "#1f6f8b", "fine-tuned": "#3d7a3a", "from scratch": "#b5532a"}
@@ -20,7 +19,6 @@ _PICTURE_DPI = 150
 
 def write(found: Comparison, path: Path, *, name: str, made_at: datetime, picture: bytes) -> Path:
     """The page at `path`, written whole or not at all; it loads nothing from outside."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = (
         pages.environment()
         .get_template("compare.html.j2")
@@ -32,10 +30,7 @@ def write(found: Comparison, path: Path, *, name: str, made_at: datetime, pictur
             picture=base64.b64encode(picture).decode() if found.finished else "",
         )
     )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return pages.write(text, path)
 
 
 def draw(found: Comparison) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import jinja2
@@ -22,3 +23,12 @@ def environment() -> jinja2.Environment:
     )
     found.filters.update(formats.FILTERS)
     return found
+
+
+def write(text: str, path: Path) -> Path:
+    """The page at `path`, written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8", errors="replace")
+    unfinished.replace(path)
+    return path

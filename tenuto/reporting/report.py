@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -89,11 +88,7 @@ class ReportInputs:
 
 def write_report(inputs: ReportInputs, path: Path) -> Path:
     """The page at `path`, written whole or not at all; at most about 3 MB whatever the clips are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(render(inputs, path.parent), encoding="utf-8", errors="replace")
-    unfinished.replace(path)
-    return path
+    return pages.write(render(inputs, path.parent), path)
 
 
 def render(inputs: ReportInputs, folder: Path) -> str:

@@ -6,7 +6,6 @@ The history is drawn by the template itself, in the colours of the page and at a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,7 +57,6 @@ class History:
 
 def write(inputs: TuneInputs, path: Path) -> Path:
     """The page at `path`, written whole or not at all; it loads nothing from outside."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = (
         pages.environment()
         .get_template("tune.html.j2")
@@ -72,10 +70,7 @@ def write(inputs: TuneInputs, path: Path) -> Path:
             seconds=sum(trial.seconds for trial in inputs.trials),
         )
     )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return pages.write(text, path)
 
 
 def history(trials: Sequence[Trial], best: Trial, present: Trial) -> History:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from benchmarks import remedies as benchmark
-from tenuto.learning.remedies import NONE, Comparison, Rare, Trial
+from tenuto.learning.remedies.comparison import Comparison, Trial
+from tenuto.learning.remedies.known import NONE
+from tenuto.learning.remedies.rare import Rare
 from tenuto.records import Interval
 
 

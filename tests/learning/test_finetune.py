@@ -6,10 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tenuto.errors import TrainingError
-from tenuto.learning import embedding, finetune, predictor, trainer
+from tenuto.learning import finetune, preparation, selection, trainer
 from tenuto.learning.predictor import Predictor
-from tenuto.learning.trainer import Scores
+from tenuto.learning.selection import Scores
 from tenuto.settings import Params
 from tests.chirps import params, tiny_checkpoint, write_clips
 
@@ -112,32 +111,6 @@ def test_other_families_go_the_same_way(family: str, folder: Path, clips: pd.Dat
     assert 0 <= accuracy(candidate.path, few, folder / "data") <= 1
 
 
-def test_filling_is_compared_for_what_was_rare(folder: Path) -> None:
-    data = folder / "rare"
-    table = write_clips(data, {"down": 24, "flat": 24, "up": 24})
-    rare = (table["label"] == "up") & (table["split"] == "train")
-    table = table[~rare | (rare.cumsum() <= 2)]
-    compared = finetune.compare_fill(table, data, params(augment={"max_copies": 5}), folder / "cache")
-    assert compared.copies["label=up"] == 10
-    for name in ("without fill", "with fill"):
-        assert set(compared.recall[name]) >= {"macro", "label=up"}
-    assert compared.recall["with fill"]["label=up"] >= compared.recall["without fill"]["label=up"]
-
-
-def test_nothing_rare_leaves_nothing_to_compare(folder: Path, clips: pd.DataFrame) -> None:
-    compared = finetune.compare_fill(clips, folder / "data", params(), folder / "cache")
-    assert compared.copies == {}
-    assert compared.recall["with fill"] == compared.recall["without fill"]
-
-
-@pytest.mark.parametrize("lost", ["train", "validation"])
-def test_too_small_splits_say_what_is_missing(lost: str, folder: Path, clips: pd.DataFrame) -> None:
-    with pytest.raises(TrainingError, match="wanted at least 2 classes and 1 validation clip"):
-        finetune.train_candidate(
-            clips[clips["split"] != lost], folder / "data", params(), folder / "cache", folder / "small"
-        )
-
-
 def test_another_head_is_fitted_and_kept_without_epochs(folder: Path, clips: pd.DataFrame) -> None:
     settings = params(model={"head": "mlp", "hidden_size": 8}, finetune={"epochs": 0})
     made = finetune.train_candidate(clips, folder / "data", settings, folder / "cache", folder / "mlp")
@@ -146,34 +119,10 @@ def test_another_head_is_fitted_and_kept_without_epochs(folder: Path, clips: pd.
     assert accuracy(made.path, clips, folder / "data") == 1.0
 
 
-def test_what_a_fitted_head_says_of_embeddings_the_model_says_of_clips(folder: Path, clips: pd.DataFrame) -> None:
-    for model in ({"head": "prototype", "pool": "statistics"}, {"head": "mlp", "pool": "gru"}):
-        settings = params(model=model)
-        setup = finetune.set_up(clips, folder / "data", settings)
-        made = setup.pretrained(settings)
-        fitted = finetune.fit_head(setup.material, setup.encoder(made), settings, folder / "cache")
-        fitted.install(made)
-        vectors = embedding.embed(clips, folder / "data", setup.encoder(made), folder / "cache").vectors
-        waves = embedding.waves(clips, folder / "data", setup.material.preprocessing)
-        heard = predictor.logits(made, setup.material.preprocessing, waves)
-        np.testing.assert_allclose(fitted.logits(vectors), heard, rtol=1e-3, atol=1e-3)
-
-
-def test_embeddings_are_shared_by_what_leaves_them_alike(folder: Path, clips: pd.DataFrame) -> None:
-    def key(**model: object) -> str:
-        settings = params(model=model)
-        setup = finetune.set_up(clips, folder / "data", settings)
-        return setup.encoder(setup.pretrained(settings)).key
-
-    assert key(pool="mean") == key(pool="gru") == key(pool="attention", head="mlp", adapter_size=2)
-    others = [{}, {"pool": "max"}, {"pool": "mean", "truncate": 19}, {"pool": "mean", "window_seconds": 1.5}]
-    assert len({key(pool="mean"), *(key(**model) for model in others)}) == 5
-
-
 def test_low_rank_updates_are_written_as_plain_weights(
     folder: Path, clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "validate", lambda *_: Scores(macro_f1=0.1, log_loss=1.1))  # no head is kept
+    monkeypatch.setattr(selection, "validate", lambda *_: Scores(macro_f1=0.1, log_loss=1.1))  # no head is kept
     backbone = tiny_checkpoint("wav2vec2", folder / "low-rank")
     settings = params(backbone=str(backbone), model={"lora_rank": 2})
     few = clips.groupby(["label", "split"]).head(2)
@@ -192,4 +141,4 @@ def test_low_rank_updates_are_written_as_plain_weights(
 
 
 def setup_weights(clips: pd.DataFrame, folder: Path, settings: Params) -> dict[str, torch.Tensor]:
-    return finetune.set_up(clips, folder / "data", settings).pretrained(settings).state_dict()
+    return preparation.set_up(clips, folder / "data", settings).pretrained(settings).state_dict()

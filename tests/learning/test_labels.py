@@ -12,10 +12,11 @@ import torch
 
 from tenuto import labels
 from tenuto.errors import TrainingError
-from tenuto.learning import augment, curve, finetune, imbalance, remedies, trainer
+from tenuto.learning import augment, curve, finetune, imbalance, selection
 from tenuto.learning.calibration import FILE_NAME
 from tenuto.learning.losses import Asymmetric, BinaryCrossEntropy, BinaryFocal
 from tenuto.learning.predictor import Predictor
+from tenuto.learning.remedies import comparison
 from tenuto.records import Checkpoint
 from tenuto.settings import AugmentSettings, FinetuneSettings, ImbalanceSettings, Params
 from tenuto.sound import audio
@@ -77,7 +78,7 @@ def test_scores_of_several_labels_by_hand() -> None:
     """Label a: hit, miss, right no: F1 2/3. Label b: hit, false alarm, right no: F1 2/3."""
     said = np.array([[0.8, 0.9], [0.4, 0.6], [0.2, 0.3]])
     truth = np.array([[1, 1], [1, 0], [0, 0]], dtype=np.float32)
-    found = trainer.score(np.log(said / (1 - said)), truth, "many")
+    found = selection.score(np.log(said / (1 - said)), truth, "many")
     assert found.macro_f1 == pytest.approx(2 / 3)
     assert found.log_loss == pytest.approx(-np.log([0.8, 0.9, 0.4, 0.4, 0.8, 0.7]).mean())
 
@@ -116,6 +117,6 @@ def test_clips_are_drawn_by_the_rarest_of_their_labels() -> None:
 def test_what_wants_one_label_a_clip_says_so(clips: pd.DataFrame, tmp_path: Path) -> None:
     many = Params.model_validate({"name": "sounds", "data": {"labels": "many"}})
     with pytest.raises(TrainingError, match="`tenuto remedies` wants one label a clip"):
-        remedies.compare(clips, tmp_path, many, None, tmp_path)
+        comparison.compare(clips, tmp_path, many, None, tmp_path)
     with pytest.raises(TrainingError, match="`tenuto curve` wants one label a clip"):
         curve.measure(clips, tmp_path, many, tmp_path, [5])

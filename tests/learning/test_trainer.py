@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import Trainer
 
 from tenuto.errors import TrainingError
-from tenuto.learning import backbones, trainer
+from tenuto.learning import backbones, selection, trainer
 from tenuto.learning.batches import Material, TrainingBatches
 from tenuto.settings import AugmentSettings, FinetuneSettings
 from tests.material import balanced, material
 
 __all__ = ["material"]
+
 
 SETTINGS = FinetuneSettings(epochs=2, batch_size=4)
 
@@ -27,7 +27,7 @@ def scratch() -> Any:
     return backbones.resolve("speech-embedding").from_scratch(("down", "up"), seed=0)
 
 
-def train(model: Any, material: Material, work: Path, **changes: Any) -> tuple[trainer.Scores, int]:
+def train(model: Any, material: Material, work: Path, **changes: Any) -> tuple[selection.Scores, int]:
     augmentation = AugmentSettings(**changes.pop("augmentation", {}))
     settings = SETTINGS.model_copy(update=changes.pop("finetune", {}))
     return trainer.train(model, material, augmentation, settings, learning_rate=1e-3, seed=0, work=work, **changes)
@@ -47,6 +47,8 @@ EVERYTHING = {
     "layer_decay": 0.9,
     "head_learning_rate": 2e-3,
 }
+
+
 WORST_GROUP = {"loss": "ldam", "class_weights": "inverse", "group_dro": "accent"}
 
 
@@ -161,7 +163,7 @@ def test_a_process_that_was_killed_leaves_what_another_needs(material: Material,
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     """Validation scores as given, one after the other; a finished training has used up all that it is to use."""
     left = iter(scores)
-    monkeypatch.setattr(trainer, "validate", lambda *_: trainer.Scores(next(left), 0.5))
+    monkeypatch.setattr(selection, "validate", lambda *_: selection.Scores(next(left), 0.5))
 
 
 def test_training_stops_when_patience_is_out_and_keeps_the_best_epoch(
@@ -179,7 +181,7 @@ def test_training_stops_when_patience_is_out_and_keeps_the_best_epoch(
         train(scratch(), material, tmp_path, finetune=settings, on_progress=lambda step, _: steps.append(step))
     assert steps[-1] == 4 * len(TrainingBatches(material, AugmentSettings(), 4, 0))
     best = train(scratch(), material, tmp_path, finetune=settings, on_progress=pytest.fail)
-    assert best == (trainer.Scores(0.6, 0.5), 2)
+    assert best == (selection.Scores(0.6, 0.5), 2)
 
 
 def test_patience_remembers_what_was_before_a_kill(
@@ -196,7 +198,7 @@ def test_patience_remembers_what_was_before_a_kill(
     with pytest.raises(KilledError):
         train(scratch(), material, tmp_path, finetune=settings, on_progress=kill)
     scripted(monkeypatch, [0.4])  # a second epoch after it would find no score
-    assert train(scratch(), material, tmp_path, finetune=settings) == (trainer.Scores(0.6, 0.5), 1)
+    assert train(scratch(), material, tmp_path, finetune=settings) == (selection.Scores(0.6, 0.5), 1)
 
 
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
@@ -207,7 +209,7 @@ def test_averaged_weights_are_what_is_validated_and_what_remains(
     train(plain, material, tmp_path / "plain", finetune={"epochs": 1})
     best, _ = train(averaged, material, tmp_path / "averaged", finetune={"epochs": 1, "averaging": averaging})
     assert not torch.equal(averaged.classifier.weight, plain.classifier.weight)
-    now = trainer.validate(averaged, material, 4)
+    now = selection.validate(averaged, material, 4)
     assert now.log_loss == pytest.approx(best.log_loss, abs=1e-6)
 
 
@@ -251,19 +253,7 @@ def test_the_weights_are_those_of_the_best_epoch_and_nothing_is_printed(
     model = scratch()
     best, epoch = train(model, material, tmp_path, augmentation={"mixup_alpha": 0.4})
     assert capsys.readouterr() == ("", "")
-    now = trainer.validate(model, material, 4)
+    now = selection.validate(model, material, 4)
     assert now.selection == pytest.approx(best.selection, abs=1e-6)
     assert epoch in (1, 2)
     assert begun == [0, 0, 1], "each epoch draws its own audio"
-
-
-def test_scores_by_hand() -> None:
-    logits = np.log([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
-    scores = trainer.score(logits, np.array([0, 1, 1]))
-    assert scores.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
-    assert scores.log_loss == pytest.approx(-np.log([0.5, 0.75, 0.1]).mean())
-
-
-def test_the_log_loss_decides_between_equals_only() -> None:
-    assert trainer.Scores(0.9, 0.1).selection > trainer.Scores(0.9, 0.2).selection
-    assert trainer.Scores(0.91, 9.0).selection > trainer.Scores(0.9, 0.0).selection

@@ -11,7 +11,7 @@ import pytest
 
 from tenuto.errors import SettingsError, TrainingError
 from tenuto.learning import finetune, trials
-from tenuto.learning.trainer import Scores
+from tenuto.learning.selection import Scores
 from tenuto.learning.tuning import Study, Trial
 from tenuto.settings import Params
 from tests import chirps

@@ -6,7 +6,6 @@ for a phone, and the style sheet shows one of them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from itertools import groupby
@@ -40,11 +39,7 @@ def file_name(found: ModelAudit | HeardAudit) -> str:
 
 def write(found: ModelAudit | HeardAudit, path: Path) -> Path:
     """The page at `path`, written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(render(found), encoding="utf-8", errors="replace")
-    unfinished.replace(path)
-    return path
+    return pages.write(render(found), path)
 
 
 def render(found: ModelAudit | HeardAudit) -> str:

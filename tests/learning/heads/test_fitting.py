@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.learning import heads, imbalance, trainer
+from tenuto.learning import heads, imbalance, selection
 from tenuto.learning.heads import fitting
 from tenuto.learning.imbalance import Balance
 from tenuto.learning.losses import BinaryCrossEntropy, CrossEntropy
@@ -28,10 +28,10 @@ def fitted(name: str, train: tuple[np.ndarray, np.ndarray], others: tuple[np.nda
     options: dict[str, Any] = {"hidden_size": 16, "balance": imbalance.PLAIN, "seed": 0} | more
     kind = "many" if targets.ndim == 2 else "one"
 
-    def selection(head: FittedHead) -> float:
-        return trainer.score(head.logits(others[0]), others[1], kind).selection
+    def standing(head: FittedHead) -> float:
+        return selection.score(head.logits(others[0]), others[1], kind).selection
 
-    return fitting.fit(name, vectors, targets, 2, selection=selection, **options)
+    return fitting.fit(name, vectors, targets, 2, selection=standing, **options)
 
 
 def accuracy(head: FittedHead, points: tuple[np.ndarray, np.ndarray]) -> float:

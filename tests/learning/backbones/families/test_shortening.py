@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenuto.learning import backbones, checkpoint, finetune
+from tenuto.learning import backbones, checkpoint, preparation
 from tenuto.learning.backbones.families.spectrogram import over_time
 from tenuto.learning.predictor import Predictor, logits
 from tenuto.learning.preprocessing import Preprocessing, rounded_up
@@ -104,7 +104,7 @@ def test_the_window_is_that_of_the_longest_training_clip(
     clips = write_clips(tmp_path / "data", {"down": 6, "up": 6}, seconds=0.45)
     assert 0.5 < clips[clips["split"] == "train"]["duration_seconds"].max() < 0.59
     choices = params(backbone=whole.source, model={"window_seconds": window_seconds})
-    setup = finetune.set_up(clips, tmp_path / "data", choices)
+    setup = preparation.set_up(clips, tmp_path / "data", choices)
     assert setup.backbone.config.max_length == frames
     assert setup.material.preprocessing.max_seconds == (frames / 100 if window_seconds is None else 10.0)
 

@@ -1,0 +1,73 @@
+"""Rows trained on chirps, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tenuto.errors import TrainingError
+from tenuto.learning import finetune
+from tenuto.learning.comparison import running
+from tenuto.learning.comparison.choices import Choice
+from tenuto.learning.comparison.table import Comparison, sentences
+from tests import chirps
+
+LINEAR = Choice(backbone="speech-embedding", head="linear", way="frozen")
+
+
+ABSENT = Choice(backbone="nowhere/to-be-found", head="linear", way="frozen")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace") / "data"
+
+
+@pytest.fixture(scope="module")
+def clips(data: Path) -> pd.DataFrame:
+    return chirps.write_clips(data, {"down": 12, "up": 12})
+
+
+def test_a_finished_row_is_kept_for_the_same_settings_and_a_backbone_that_is_absent_says_so(
+    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    train = finetune.train_candidate
+    monkeypatch.setattr(finetune, "train_candidate", lambda *a, **k: (trained.append(a[2].seed), train(*a, **k))[1])
+
+    def run(seed: int = 0, md5: str = "1") -> Comparison:
+        params = chirps.params(seed=seed)
+        return running.compare(clips, data, params, None, tmp_path, [LINEAR, ABSENT], identity=[md5])
+
+    found = run()
+    row, absent = found.rows
+    assert row.figures and row.macro_f1 and row.macro_f1.low <= row.macro_f1.value <= row.macro_f1.high
+    assert row.figures.parameters > 100_000 and row.figures.p95_ms >= row.figures.p50_ms > 0
+    assert row.figures.licence == "Apache-2.0"
+    assert "'nowhere/to-be-found' cannot be loaded" in absent.problem and absent.figures is None
+    assert found.chosen == found.reference == LINEAR.title
+    assert trained == [0, 0], "the second is the absent one"
+    assert run() == found
+    assert trained == [0, 0, 0], "only the absent one is tried again"
+    run(seed=1)
+    run(md5="2")
+    assert trained[3:] == [1, 1, 0, 0]
+
+
+def test_clips_without_a_test_split_cannot_be_compared_on(clips: pd.DataFrame, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="test split holds no clip"):
+        running.compare(clips[clips["split"] != "test"], data, chirps.params(), None, tmp_path, [LINEAR], identity=[])
+
+
+def test_settings_that_do_not_go_together_are_a_row_that_says_so(
+    clips: pd.DataFrame, data: Path, tmp_path: Path
+) -> None:
+    params: Any = chirps.params(finetune={"unfreeze": "head"}).model_copy(
+        update={"model": chirps.params(model={"adapter_size": 4}).model}
+    )
+    found = running.compare(clips, data, params, None, tmp_path, [LINEAR], identity=[])
+    assert "model.adapter_size" in found.rows[0].problem
+    assert sentences(found) == ("No row could be trained.",)

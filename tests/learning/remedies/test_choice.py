@@ -1,0 +1,40 @@
+"""The remedy that a retrain chooses by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tenuto.learning.remedies import choice, known, rare
+from tenuto.learning.remedies.known import NONE, remedies
+from tenuto.learning.remedies.rare import find_rare
+from tests.learning.remedies.conftest import AUTO
+
+
+def test_the_choice_of_a_retrain_rests_on_validation_clips_alone(
+    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (NONE, "class weights")
+    some = {name: choices for name, choices in remedies(find_rare(clips)).items() if name in names}
+    monkeypatch.setattr(known, "remedies", lambda rare: some)
+    monkeypatch.setattr(rare, "MIN_CLIPS", 1)
+    chosen = choice.choose(clips, data, AUTO, None, tmp_path)
+    assert chosen.use in names and set(chosen.figures) >= {NONE}
+    assert choice.choose(clips[clips["split"] != "test"], data, AUTO, None, tmp_path) == chosen
+    assert AUTO.with_remedy(chosen.choices).augment.fill == 0
+    assert f"chosen on the validation clips: {chosen.use} (" in chosen.sentence
+
+
+def test_too_few_validation_clips_and_classes_that_are_even_choose_nothing(
+    clips: pd.DataFrame, data: Path, tmp_path: Path
+) -> None:
+    few = choice.choose(clips, data, AUTO, None, tmp_path)
+    said = (
+        "3 validation clips of class 'up' are too few to tell (wanted 5); augment.fill and imbalance stand as they are"
+    )
+    assert (few.use, few.why) == (NONE, said)
+    even = clips[(clips["split"] != "train") | (clips["label"] != "up")].drop(columns="group_accent")
+    assert choice.choose(even, data, AUTO, None, tmp_path).why.startswith("no class and no group is rare")
+    assert AUTO.with_remedy(few.choices) == AUTO
