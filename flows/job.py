@@ -80,6 +80,7 @@ class Job:
             version.md5,
             digest(self.holdout),
             digest(self.params.model_dump(mode="json", exclude=no_part)),
+            self.params.data.labels,  # the rest of `data` is in what was added
             lineage.source_sha256(),
             checkpoint.sha256(backbone) if backbone.is_dir() else "",
         ]

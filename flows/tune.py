@@ -70,13 +70,14 @@ def tune_settings(root: str, overrides: list[str] | None = None) -> Tuned:
             version = dataset.fetch(job.workspace.root)
         name = study_name(job, version)
         with job.stage("split"):
-            clips = split.split(version, job.params.split, job.workspace.runs / f"tune-{name}", job.holdout)
+            folder, kind = job.workspace.runs / f"tune-{name}", job.params.data.labels
+            clips = split.split(version, job.params.split, folder, job.holdout, kind)
         run = tracked.start(job.tracking_uri, job.params.name, "tune", job.params, version.md5)
         try:
             with job.stage("search"):
                 study = Study(job.workspace.tunings / f"{name}.log", job.params)
                 before = len(study.trials)
-                search(job, study, clips, run)
+                search(job, study, clips, job.workspace.tunings / name, run)
             tuned = conclude(job, name, study, run, before)
         except BaseException as error:
             tracked.finish(job.tracking_uri, run, status="FAILED" if isinstance(error, Exception) else "KILLED")
@@ -94,8 +95,10 @@ def study_name(job: Job, version: DatasetVersion) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-def search(job: Job, study: Study, clips: Path, run: str) -> None:
+def search(job: Job, study: Study, clips: Path, work: Path, run: str) -> None:
     """Tries settings until there are as many trials as wanted, `tune.workers` at a time.
+
+    `work` is the study's own folder: what a killed trial had trained in another one is not what this one would.
 
     Raises KeyboardInterrupt when Ctrl-C was pressed.
     """
@@ -109,16 +112,16 @@ def search(job: Job, study: Study, clips: Path, run: str) -> None:
             if known := study.known(asked):
                 tell(job, study, asked, known, run)
             else:
-                under_way[begin(job, asked, len(study.trials) + len(under_way), clips)] = asked
+                under_way[begin(job, asked, len(study.trials) + len(under_way), clips, work)] = asked
         if under_way:
             done = next(as_completed(list(under_way)))
             tell(job, study, under_way.pop(done), done.result(), run)
 
 
-def begin(job: Job, asked: Asked, number: int, clips: Path) -> PrefectFuture[Result]:
+def begin(job: Job, asked: Asked, number: int, clips: Path, work: Path) -> PrefectFuture[Result]:
     """The trial, in the hands of the task runner."""
     workspace = job.workspace
-    inputs = (clips, workspace.data, job.params, workspace.cache, workspace.tunings)
+    inputs = (clips, workspace.data, job.params, workspace.cache, work)
     return tune.trial.submit(number, asked, *inputs, ctrl_c.is_set)
 
 

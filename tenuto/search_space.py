@@ -135,8 +135,8 @@ def space_of(params: Params) -> Space:
         return params.tune.space
     found: dict[str, Choices | Range] = {}
     for key, dimension in DEFAULT_SPACE[params.tune.on].items():
-        if key.startswith("imbalance.") and params.imbalance.remedy is not None:
-            continue  # the remedy decides on all of these
+        if _is_remedied(params, key):
+            continue
         left = dimension if isinstance(dimension, Range) else tuple(c for c in dimension if _goes(params, {key: c}))
         if isinstance(left, Range) or len(left) > 1:
             found[key] = left
@@ -163,10 +163,18 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
+def _is_remedied(params: Params, key: str) -> bool:
+    """Whether `imbalance.remedy` decides on the key, whatever a search finds."""
+    return params.imbalance.remedy is not None and (key.startswith("imbalance.") or key == "augment.fill")
+
+
 def _wrong(params: Params, key: str, found: Choices | Range) -> Iterator[str]:
     """What is wrong with one key of the space."""
     if problem := _unknown(params, key):
         yield problem
+        return
+    if _is_remedied(params, key):
+        yield f"tune.space.{key} and imbalance.remedy = 'auto' do not go together: the remedy decides; leave one out."
         return
     section, _, name = key.partition(".")
     named = f"tune.space.{key}"

@@ -154,3 +154,13 @@ def test_settings_survive_the_way_over_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("name: digits\n")
     expected = with_settings(Params(name="digits"), settings)
     assert load_params(tmp_path / "params.yaml", search_space.overrides(settings)) == expected
+
+
+def test_what_a_remedy_decides_is_no_part_of_a_search() -> None:
+    auto = {"name": "a", "imbalance": {"remedy": "auto"}}
+    assert not {"augment.fill", "imbalance.loss"} & set(space_of(Params.model_validate(auto)))
+    asked = Params.model_validate({**auto, "tune": {"space": {"augment.fill": [0, 1]}}})
+    with pytest.raises(
+        SettingsError, match=r"tune.space.augment.fill and imbalance.remedy = 'auto' do not go together"
+    ):
+        search_space.check(asked, "params.yaml")

@@ -29,25 +29,33 @@ Set = Annotated[
 ]
 
 
-def prepare(overrides: list[str] | None = None, *, trains: bool = False) -> tuple[Workspace, Params]:
+def prepare(
+    overrides: list[str] | None = None, *, trains: bool = False, backbones: Sequence[str] = ()
+) -> tuple[Workspace, Params]:
     """The workspace and its settings, with the environment set before Prefect or MLflow is imported.
 
     With `trains`, a backbone that cannot do what the settings ask, or that the promotion policy refuses, is an error
-    here, and a licence that is not known to allow commercial use is said on stderr.
+    here, and a licence that is not known to allow commercial use is said on stderr. `backbones` are those of the
+    command line, where the one in params.yaml is not meant.
     """
     from flows import servers
 
     workspace = Workspace.find()
     params = load_params(workspace.params, overrides or ())
     if trains:
-        _check_backbone(workspace, params, overrides or ())
+        if not backbones:
+            _check_backbone(workspace, params, "params.yaml", overrides or ())
+        for name in backbones:
+            chosen = params.model_copy(update={"backbone": name})
+            _check_backbone(workspace, chosen, f"--backbone {name}", overrides or ())
     for name, value in servers.environment(workspace).items():
         os.environ.setdefault(name, value)
     return workspace, params
 
 
-def _check_backbone(workspace: Workspace, params: Params, overrides: Sequence[str]) -> None:
-    known = preflight.check(params, load_policy(workspace.promotion, params.data.labels), workspace.root, overrides)
+def _check_backbone(workspace: Workspace, params: Params, source: str, overrides: Sequence[str]) -> None:
+    policy = load_policy(workspace.promotion, params.data.labels)
+    known = preflight.check(params, policy, workspace.root, overrides, source=source)
     if remark := preflight.remark(known):
         terminal.err.print(f"[yellow]warning[/] {escape(remark)}", highlight=False)
 

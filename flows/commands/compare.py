@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows import terminal
 from flows.commands import Json, Set, prepare
+from tenuto.learning import catalogue
 
 if TYPE_CHECKING:
     from tenuto.learning.comparison.table import Comparison, Row
@@ -44,7 +45,9 @@ def compare(
     """
     if unknown := sorted({*(head or ())} - {*_HEADS}):
         raise typer.BadParameter(f"{unknown[0]!r}: wanted {', '.join(_HEADS)}.", param_hint="--head")
-    workspace, params = prepare(set_, trains=not backbone)
+    scratch = {entry.id for entry in catalogue.ENTRIES if not entry.is_pretrained}
+    pretrained = [name for name in backbone or () if name not in scratch]
+    workspace, params = prepare(set_, trains=bool(pretrained) or not backbone, backbones=pretrained)
     from flows.compare import compare as run
     from tenuto.learning.comparison.choices import choices, default_heads
 

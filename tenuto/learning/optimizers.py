@@ -99,6 +99,7 @@ def schedule(name: str, optimizer: Optimizer, *, warmup_steps: int, steps: int) 
         return get_cosine_schedule_with_warmup(optimizer, warmup_steps, steps)
     if name == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup_steps)
+    warmup_steps = min(warmup_steps, steps - 1)  # torch wants a step to fall in
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],

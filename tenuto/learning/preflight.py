@@ -45,18 +45,20 @@ class Problem(NamedTuple):
     message: str
 
 
-def check(params: Params, policy: Policy, root: Path, overrides: Sequence[str] = ()) -> Known:
+def check(
+    params: Params, policy: Policy, root: Path, overrides: Sequence[str] = (), *, source: str = "params.yaml"
+) -> Known:
     """The backbone of a run in the workspace at `root`, which can do what `params` asks of it.
 
     Raises SettingsError or BackboneError with a line per problem: where it was written (`overrides` are those of the
-    command line), the key, the value and what is allowed.
+    command line, else `source`), the key, the value and what is allowed.
     """
-    written = origin("backbone", "params.yaml", overrides)
+    written = origin("backbone", source, overrides)
     try:
         known = backbone(params.backbone, root, params.backbone_revision)
     except BackboneError as error:
         raise BackboneError(f"{written}: {error}") from None
-    if found := [f"{origin(key, 'params.yaml', overrides)}: {text}." for key, text in problems(params, known)]:
+    if found := [f"{origin(key, source, overrides)}: {text}." for key, text in problems(params, known)]:
         raise SettingsError("\n".join(found))
     if policy.licences == "commercial" and not licences.allows_commercial_use(known.licence):
         raise SettingsError(

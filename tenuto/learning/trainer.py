@@ -142,7 +142,7 @@ class _AudioTrainer(Trainer):
         """Start the batches, the loss and the layers of the epoch that comes next."""
         epoch = self.state.global_step // len(self._batches)
         self._batches.begin(epoch)
-        self._loss.begin(epoch / self._settings.epochs)
+        self._loss.begin((epoch + 1) / self._settings.epochs)
         self._unfreezing.begin(epoch)
         shares = next((entry[_SHARES] for entry in reversed(self.state.log_history) if _SHARES in entry), None)
         if self._dro is not None and shares is not None:

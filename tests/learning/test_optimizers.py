@@ -116,7 +116,7 @@ def test_schedules_by_hand() -> None:
 
 
 @pytest.mark.parametrize("optimizer", list(optimizers.RATE_FACTORS))
-@pytest.mark.parametrize(("steps", "warmup_steps"), [(1, 0), (2, 1), (10, 1), (10, 0), (10, 9)])
+@pytest.mark.parametrize(("steps", "warmup_steps"), [(1, 0), (2, 1), (10, 1), (10, 0), (10, 9), (10, 10)])
 def test_one_cycle_goes_with_every_optimizer_and_length(optimizer: str, steps: int, warmup_steps: int) -> None:
     found = rates("one-cycle", steps, warmup_steps, optimizer)
     assert all(0 < rate <= 0.1 for rate in found)

@@ -32,7 +32,7 @@ class Loss(nn.Module):
         """(clips,), before the classes are weighted."""
 
     def begin(self, progress: float) -> None:
-        """Told before every epoch which share of the training is done, in [0, 1)."""
+        """Told before every epoch which share of the training will be done at its end, in (0, 1]."""
 
 
 def class_weights(counts: Tensor, weighting: Weighting) -> Tensor | None:

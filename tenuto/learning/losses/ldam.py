@@ -18,7 +18,7 @@ class LDAM(Loss):
     """Cross-entropy with the own class's logit lowered by its margin; cross-entropy when `max_margin` is 0.
 
     `counts` (classes,) are the training clips per class; the rarest gets `max_margin` x `scale`. `weights` apply once
-    `defer` of the training is done.
+    `defer` of the training is done, and in the last epoch anyhow.
     """
 
     margins: Tensor
@@ -42,7 +42,7 @@ class LDAM(Loss):
         self._progress = progress
 
     def forward(self, logits: Tensor, classes: Tensor) -> Tensor:
-        return super().forward(logits, classes) if self._progress >= self.defer else self.values(logits, classes)
+        return super().forward(logits, classes) if self._progress > self.defer else self.values(logits, classes)
 
     def values(self, logits: Tensor, classes: Tensor) -> Tensor:
         own = functional.one_hot(classes, logits.shape[-1]).to(logits.dtype)

@@ -83,9 +83,9 @@ def test_reweighting_is_deferred() -> None:
     logits, classes = answers()
     weights = torch.tensor([0.5, 1.0, 4.0])
     loss = LDAM(COUNTS, weights, defer=0.75)
-    loss.begin(0.5)
-    torch.testing.assert_close(loss(logits, classes), LDAM(COUNTS)(logits, classes))
     loss.begin(0.75)
+    torch.testing.assert_close(loss(logits, classes), LDAM(COUNTS)(logits, classes))
+    loss.begin(1.0)  # the last of three epochs, or the only one
     torch.testing.assert_close(loss(logits, classes), LDAM(COUNTS)(logits, classes) * weights[classes])
 
 
