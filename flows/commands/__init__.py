@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from flows import terminal
 from tenuto.deciding.policy import load_policy
-from tenuto.errors import DatasetError, ServerError
+from tenuto.errors import DatasetError, ServerError, SettingsError
 from tenuto.learning import preflight
 from tenuto.settings import Params, load_params
 from tenuto.splitting import holdout as holdout_file
@@ -58,6 +58,12 @@ def _check_backbone(workspace: Workspace, params: Params, source: str, overrides
     known = preflight.check(params, policy, workspace.root, overrides, source=source)
     if remark := preflight.remark(known):
         terminal.err.print(f"[yellow]warning[/] {escape(remark)}", highlight=False)
+
+
+def require_one_label(params: Params, command: str) -> None:
+    """Raises SettingsError, before torch is imported, for a command that has no several labels a clip."""
+    if params.data.labels == "many":
+        raise SettingsError(f"`{command}` wants one label a clip; params.yaml says data.labels: many.")
 
 
 def require_ready(workspace: Workspace, params: Params) -> None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows import terminal
-from flows.commands import Json, Set, prepare
+from flows.commands import Json, Set, prepare, require_one_label
 from tenuto.learning import catalogue
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def compare(
     scratch = {entry.id for entry in catalogue.ENTRIES if not entry.is_pretrained}
     pretrained = [name for name in backbone or () if name not in scratch]
     workspace, params = prepare(set_, trains=bool(pretrained) or not backbone, backbones=pretrained)
+    require_one_label(params, "tenuto compare")
     from flows.compare import compare as run
     from tenuto.learning.comparison.choices import choices, default_heads
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows import terminal
-from flows.commands import Json, Set, prepare
+from flows.commands import Json, Set, prepare, require_one_label
 
 if TYPE_CHECKING:
     from tenuto.learning.curve import Band, Curve
@@ -34,6 +34,7 @@ def curve(
     """
     chosen = _sizes(sizes)
     workspace, params = prepare(set_, trains=True)
+    require_one_label(params, "tenuto curve")
     from flows.curve import measure
 
     with terminal.counting("training", quiet=json) as on_progress:

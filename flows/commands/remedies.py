@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows import terminal
-from flows.commands import Json, Set, prepare
+from flows.commands import Json, Set, prepare, require_one_label
 
 if TYPE_CHECKING:
     from tenuto.learning.remedies.comparison import Comparison, Trial
@@ -36,6 +36,7 @@ def remedies(
     Example: `tenuto remedies --seeds 5`
     """
     workspace, params = prepare(set_, trains=True)
+    require_one_label(params, "tenuto remedies")
     from flows.remedies import compare
 
     with terminal.counting("trying remedies", quiet=json) as on_progress:

@@ -38,7 +38,9 @@ def sorted_out(
 
     With several labels a clip, one that a source has twice has the labels of both.
     """
-    truth = dict(zip(known["clip_id"], known["label"], strict=True))
+    # what was added as one label a clip is as it was written, in any order
+    written = known["label"] if kind == "one" else known["label"].map(lambda label: labels.joined(labels.parts(label)))
+    truth = dict(zip(known["clip_id"], written, strict=True))
     groups = {row["clip_id"]: _groups_of(row) for row in known.to_dict("records")}
     by_clip: dict[str, list[Found]] = {}
     for found in usable:

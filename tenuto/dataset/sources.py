@@ -31,6 +31,8 @@ AUDIO_SUFFIXES = UNDECODABLE_SUFFIXES | {
 """File name endings, in lower case and without the dot, of the files that are looked at."""
 # fmt: on
 
+_SEVERAL_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class SourceEntry:
@@ -94,8 +96,9 @@ def scan(
     else:
         _walk_into(found, source, NamePattern(pattern) if pattern else None, exclude)
     found.entries.sort(key=lambda entry: entry.shown)
-    if kind == "one" and 2 * sum(labels.SEPARATOR in entry.label for entry in found.entries) > len(found.entries):
-        hint = f"most labels hold {labels.SEPARATOR!r}; if each is several labels, set `data.labels: many`"
+    several = sum(labels.SEPARATOR in entry.label for entry in found.entries) if kind == "one" else 0
+    if several > _SEVERAL_SHARE * len(found.entries):
+        hint = f"{several} labels hold {labels.SEPARATOR!r}; if that is several labels, set `data.labels: many`"
         found.reject(shown_name(source.name), "several-labels", hint)
     return found
 

@@ -89,6 +89,15 @@ def test_a_clip_of_the_dataset_keeps_its_labels_when_a_source_says_otherwise(tmp
     assert labels(tmp_path)["a.wav"] == "dog"
 
 
+def test_what_was_added_before_a_clip_could_have_several_labels_is_known_in_any_order(
+    tmp_path: Path, table: Table
+) -> None:
+    source = table({"a.wav": "rain;dog", "b.wav": "rain;dog"})
+    add(tmp_path, source, "one")
+    result = add(tmp_path, source)
+    assert (result.added, result.unchanged, result.quarantined) == (0, 2, ())
+
+
 def test_a_clip_whose_label_nobody_shares_is_left_out_and_so_is_what_it_leaves_alone(
     tmp_path: Path, table: Table
 ) -> None:
