@@ -66,7 +66,7 @@ def _show(found: Comparison) -> None:
     from tenuto.learning.comparison.table import sentences
 
     table = Table(
-        title=f"{found.test_clips} test clips; intervals by {escape(found.unit_name)}",
+        title=f"{found.test_clips} test clips; intervals over {escape(found.resampled)}",
         title_justify="left",
         caption="* nothing is better and faster, + nothing is better and smaller",
         caption_justify="left",

@@ -180,7 +180,7 @@ def _of_length(entry: Entry, facts: Facts) -> Iterator[Reason]:
         silent = 1 - facts.median_seconds / filled
         if silent > 0.5:
             points = -2 if silent >= 0.9 else -1
-            up_to = f"fills a clip up to {filled:g} s" + (" (the longest clip)" if filled < window else "")
+            up_to = f"fills a clip up to {filled:.2g} s" + (" (the longest clip)" if filled < window else "")
             yield Reason(points=points, words=f"{up_to}: {silent:.0%} of its work is on padding")
 
 

@@ -60,6 +60,11 @@ class Comparison(Record):
         """The rows that have figures."""
         return tuple(row for row in self.rows if row.figures)
 
+    @property
+    def resampled(self) -> str:
+        """What the intervals were resampled over, in words: "12 speakers", "1 speaker's clips"."""
+        return next((row.macro_f1.resampled for row in self.finished if row.macro_f1), self.unit_name)
+
 
 def sentences(found: Comparison) -> tuple[str, ...]:
     """What the table comes to, and how far it may be trusted."""
