@@ -41,6 +41,7 @@ class Answer(RunInput):
     decision: Literal["approve", "refuse"] = Field(description="approve: the version becomes @champion at once")
     name: str = Field(description="who decides", min_length=1)
     reason: str = Field(description="why; the ledger keeps it for good, so name no speaker", min_length=1)
+    accept_changes: bool = Field(default=False, description="even if its classes or its preprocessing differ")
 
 
 def _run_name() -> str:
@@ -61,13 +62,20 @@ def approve_model(root: str, name: str, version: str) -> State[Any]:
         return Completed(name=said.split()[0].capitalize(), message=f"Version {version} was {said}.")
     question = f"Version {version} of {name} passed the gate. Shall it be @champion?"
     answer = suspend_flow_run(wait_for_input=Answer.with_initial_data(description=question))
-    act = registry.approve if answer.decision == "approve" else registry.refuse
     try:
-        entry = act(workspace, params, version, actor=answer.name, reason=answer.reason)
+        entry = _act(workspace, params, version, answer)
     except RegistryError as error:
         # such as a champion that moved: that is a result, and nothing to try again
         return Completed(name=_OVERTAKEN, message=str(error))
     return Completed(name=_STATES[entry.event], message=_sentence(entry))
+
+
+def _act(workspace: Workspace, params: Params, version: str, answer: Answer) -> Entry:
+    if answer.decision == "refuse":
+        return registry.refuse(workspace, params, version, actor=answer.name, reason=answer.reason)
+    return registry.approve(
+        workspace, params, version, actor=answer.name, reason=answer.reason, accept_changes=answer.accept_changes
+    )
 
 
 def ask(workspace: Workspace, params: Params, version: str) -> str | None:
@@ -86,9 +94,17 @@ def ask(workspace: Workspace, params: Params, version: str) -> str | None:
     return str(run.name)  # type: ignore[union-attr]
 
 
-def approve(workspace: Workspace, params: Params, version: str, *, actor: str | None, reason: str) -> Entry:
+def approve(
+    workspace: Workspace,
+    params: Params,
+    version: str,
+    *,
+    actor: str | None,
+    reason: str,
+    accept_changes: bool = False,
+) -> Entry:
     """The ledger's entry of a person's consent; a flow run that waits for the same answer ends with it."""
-    entry = registry.approve(workspace, params, version, actor=actor, reason=reason)
+    entry = registry.approve(workspace, params, version, actor=actor, reason=reason, accept_changes=accept_changes)
     _end_waiting(workspace, params, entry)
     return entry
 

@@ -61,6 +61,7 @@ def promote(
     reason: str,
     accept_stale: bool = False,
     accept_refused: bool = False,
+    accept_changes: bool = False,
 ) -> Entry:
     """The ledger's entry of the version made @champion (`tasks.registry.promote`)."""
     return registry.promote(
@@ -70,6 +71,7 @@ def promote(
         reason=_why(reason),
         accept_stale=accept_stale,
         accept_refused=accept_refused,
+        accept_changes=accept_changes,
     )
 
 
@@ -92,9 +94,23 @@ def rollback(
     )
 
 
-def approve(workspace: Workspace, params: Params, version: str, *, actor: str | None, reason: str) -> Entry:
+def approve(
+    workspace: Workspace,
+    params: Params,
+    version: str,
+    *,
+    actor: str | None,
+    reason: str,
+    accept_changes: bool = False,
+) -> Entry:
     """The ledger's entry of a person's consent (`tasks.registry.approve`)."""
-    return registry.approve(*_where(workspace, params), version, actor=named(actor, workspace), reason=_why(reason))
+    return registry.approve(
+        *_where(workspace, params),
+        version,
+        actor=named(actor, workspace),
+        reason=_why(reason),
+        accept_changes=accept_changes,
+    )
 
 
 def refuse(workspace: Workspace, params: Params, version: str, *, actor: str | None, reason: str) -> Entry:

@@ -27,6 +27,10 @@ Actor = Annotated[
     str | None, typer.Option("--actor", metavar="NAME", help="Who; default: git's user.name, else the login name.")
 ]
 
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="Even if its classes, labels a clip or preprocessing differ.")
+]
+
 
 @app.command()
 def models(set_: Set = None, json: Json = False) -> None:
@@ -53,6 +57,7 @@ def promote(
     accept_refused: Annotated[
         bool, typer.Option("--accept-refused", help="Even if a person refused it (`tenuto refuse`).")
     ] = False,
+    accept_changes: AcceptChanges = False,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -71,6 +76,7 @@ def promote(
         reason=reason,
         accept_stale=accept_stale,
         accept_refused=accept_refused,
+        accept_changes=accept_changes,
     )
     _told(entry, f"version {entry.version} of {params.name} is @champion", json)
 
@@ -80,9 +86,7 @@ def rollback(
     reason: Reason,
     to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Default: @previous.")] = None,
     actor: Actor = None,
-    accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Even if its classes or its preprocessing differ.")
-    ] = False,
+    accept_changes: AcceptChanges = False,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -98,7 +102,14 @@ def rollback(
 
 
 @app.command()
-def approve(version: Version, reason: Reason, actor: Actor = None, set_: Set = None, json: Json = False) -> None:
+def approve(
+    version: Version,
+    reason: Reason,
+    actor: Actor = None,
+    accept_changes: AcceptChanges = False,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
     """Consent to a candidate that passed the gate and waits (`approval: person` in promotion.yaml).
 
     Example: `tenuto approve 3 --reason "listened to all of the disagreements"`
@@ -106,7 +117,7 @@ def approve(version: Version, reason: Reason, actor: Actor = None, set_: Set = N
     workspace, params = prepare(set_)
     from flows import approval
 
-    entry = approval.approve(workspace, params, version, actor=actor, reason=reason)
+    entry = approval.approve(workspace, params, version, actor=actor, reason=reason, accept_changes=accept_changes)
     _told(entry, f"version {entry.version} of {params.name} is approved and @champion", json)
 
 

@@ -31,12 +31,14 @@ def promote(
     reason: str,
     accept_stale: bool = False,
     accept_refused: bool = False,
+    accept_changes: bool = False,
 ) -> Entry:
     """The entry of `version` made @champion by a person; the champion before it is @previous then.
 
     Raises RegistryError, and changes nothing, when the version does not exist, is champion already, was erased, waits
-    for approval, was refused by a person (`accept_refused` lets that pass), or was evaluated against another champion
-    than the present one (`accept_stale` does).
+    for approval, was refused by a person (`accept_refused` lets that pass), was evaluated against another champion
+    than the present one (`accept_stale` does), its files are gone, or it would answer differently (`accept_changes`,
+    as in `rollback`).
     """
     client = _settled(tracking_uri, name, ledger)
     with turn(client, name, ledger) as mine:
@@ -55,6 +57,7 @@ def promote(
             reason = f"{reason} (although it was {state})"
         if not accept_stale:
             _check_evaluation(client, name, chosen, "or pass --accept-stale to promote it all the same")
+        reason = _with_changes(client, name, chosen, reason, accept_changes)
         return mine.carry_out(_move_to_champion(mine, chosen, "promotion", actor, reason))
 
 
@@ -80,28 +83,32 @@ def rollback(
         if to is None and store.PREVIOUS not in aliases:
             raise RegistryError(f"{name} has no @previous version to return to; name one with --to VERSION.")
         chosen = _servable(client, name, to or aliases[store.PREVIOUS])
-        if changes := _changes(client, name, aliases.get(store.CHAMPION), chosen):
-            told = "; ".join(changes)
-            if not accept_changes:
-                raise RegistryError(
-                    f"Version {chosen.version} of {name} would answer differently from the champion: {told}. "
-                    "When whoever calls the model can take that, pass --accept-changes."
-                )
-            reason = f"{reason} (accepted: {told})"
+        reason = _with_changes(client, name, chosen, reason, accept_changes)
         return mine.carry_out(_move_to_champion(mine, chosen, "rollback", actor, reason))
 
 
-def approve(tracking_uri: str, name: str, ledger: Path, version: str, *, actor: str, reason: str) -> Entry:
+def approve(
+    tracking_uri: str,
+    name: str,
+    ledger: Path,
+    version: str,
+    *,
+    actor: str,
+    reason: str,
+    accept_changes: bool = False,
+) -> Entry:
     """The entry of a person's consent to what the gate passed: the version is @champion.
 
-    Raises RegistryError, and changes nothing, when the version does not wait for approval, was erased, or was evaluated
-    against another champion than the present one.
+    Raises RegistryError, and changes nothing, when the version does not wait for approval, was erased, was evaluated
+    against another champion than the present one, its files are gone, or it would answer differently
+    (`accept_changes`, as in `rollback`).
     """
     client = _settled(tracking_uri, name, ledger)
     with turn(client, name, ledger) as mine:
         chosen = _waiting(client, name, version)
         _servable(client, name, version)
         _check_evaluation(client, name, chosen, f"and `tenuto refuse {chosen.version}` puts this one aside")
+        reason = _with_changes(client, name, chosen, reason, accept_changes)
         return mine.carry_out(_move_to_champion(mine, chosen, "approval", actor, reason))
 
 
@@ -179,6 +186,20 @@ def _named(champion: str) -> str:
     return "none" if champion == store.NO_CHAMPION else f"version {champion}"
 
 
+def _with_changes(client: MlflowClient, name: str, chosen: ModelVersion, reason: str, accept: bool) -> str:
+    """The reason, with what was accepted; RegistryError when the version answers differently and nobody accepts it."""
+    changes = _changes(client, name, store.aliases(client, name).get(store.CHAMPION), chosen)
+    if not changes:
+        return reason
+    told = "; ".join(changes)
+    if not accept:
+        raise RegistryError(
+            f"Version {chosen.version} of {name} would answer differently from the champion: {told}. "
+            "When whoever calls the model can take that, pass --accept-changes."
+        )
+    return f"{reason} (accepted: {told})"
+
+
 def _changes(client: MlflowClient, name: str, champion: str | None, chosen: ModelVersion) -> list[str]:
     """How the version differs from the champion for who calls it, in words."""
     kind, wanted = _outputs(client, chosen)
@@ -215,7 +236,7 @@ def _outputs(client: MlflowClient, version: ModelVersion) -> tuple[LabelType, tu
     except (MlflowException, OSError) as error:
         raise RegistryError(
             f"The files of version {version.version} of {version.name} cannot be read from {version.source} "
-            f"({' '.join(str(error).split())}); bring them back, or name another version with --to."
+            f"({' '.join(str(error).split())}); bring them back, or name another version."
         ) from error
 
 

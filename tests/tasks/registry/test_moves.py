@@ -96,6 +96,26 @@ def test_a_rollback_to_other_classes_or_preprocessing_is_refused(settled: Regist
     assert entry.reasons[0].startswith("needed (accepted: it does not know mid")
 
 
+@pytest.mark.parametrize("needs_approval", [False, True])
+def test_a_version_of_other_classes_is_champion_only_with_that_word(
+    settled: Registry, tmp_path: Path, needs_approval: bool
+) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "config.json").write_text('{"problem_type": "multi_label_classification"}')
+    verdict = PROMOTE if needs_approval else HOLD
+    changed = {"path": tmp_path / "many", "labels": ("high", "mid")}
+    settled.carry_out(verdict, "2", needs_approval=needs_approval, checkpoint=changed)
+    call = registries.approve if needs_approval else registries.promote
+    before = settled.state
+    told = r"it gives several labels a clip, in `labels`; it does not know low; it may answer mid\. .*--accept-changes"
+    with pytest.raises(RegistryError, match=told):
+        settled.ask(call, "3")
+    assert settled.state == before
+    entry = settled.ask(call, "3", accept_changes=True, reason="agreed")
+    assert entry.aliases["champion"] == "3"
+    assert entry.reasons[0].startswith("agreed (accepted: it gives several labels a clip")
+
+
 def test_the_order_of_the_classes_counts(settled: Registry) -> None:
     settled.carry_out(PROMOTE, "2", checkpoint={"labels": ("high", "low")})
     with pytest.raises(RegistryError, match=r"its classes come in another order \(low, high\)"):
