@@ -117,7 +117,7 @@ class _AudioTrainer(Trainer):
         self._augmentation = augmentation
         self._settings = settings
         self._network = model
-        self._loss = material.balance.loss
+        self._loss = material.balance.loss.to(self.args.device)
         self._dro = None if material.balance.groups is None else GroupDRO(len(material.balance.group_names))
         self._stack = families.stack(model)
         self._unfreezing = Unfreezing(model, self._stack, settings.unfreeze, epochs=settings.epochs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from tenuto.errors import TrainingError
 from tenuto.learning import backbones, selection, trainer
@@ -257,3 +257,30 @@ def test_the_weights_are_those_of_the_best_epoch_and_nothing_is_printed(
     assert now.selection == pytest.approx(best.selection, abs=1e-6)
     assert epoch in (1, 2)
     assert begun == [0, 0, 1], "each epoch draws its own audio"
+
+
+@pytest.mark.parametrize("imbalance", [WORST_GROUP, {"loss": "logit-adjustment", "class_weights": "inverse"}])
+def test_the_loss_is_where_the_model_is(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imbalance: dict[str, Any]
+) -> None:
+    """A step on torch's device without memory, which refuses other devices' numbers as a GPU does."""
+    arguments = trainer._arguments(SETTINGS, 1e-3, 0, tmp_path)
+    assert arguments.device.type != "meta"
+    monkeypatch.setattr(TrainingArguments, "device", torch.device("meta"))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # is not for meta
+    made = balanced(material, imbalance)
+    batches = TrainingBatches(made, AugmentSettings(), 4, 0)
+    batches.begin(0)
+    found = trainer._AudioTrainer(
+        scratch(),
+        arguments,
+        batches=batches,
+        material=made,
+        augmentation=AugmentSettings(),
+        settings=SETTINGS,
+        on_progress=None,
+        on_epoch=None,
+    )
+    found._loss.begin(1.0)
+    value = found.compute_loss(found.model, found._prepare_inputs(batches[0]))
+    assert value.device.type == "meta"

@@ -25,11 +25,12 @@ class GroupDRO(nn.Module):
 
     def forward(self, values: Tensor, groups: Tensor) -> Tensor:
         """A scalar of `values` (clips,) and the group numbers (clips,)."""
-        count = torch.zeros(len(self.shares), dtype=values.dtype).index_add_(0, groups, torch.ones_like(values))
-        total = torch.zeros(len(self.shares), dtype=values.dtype).index_add(0, groups, values)
+        shares, nothing = self.shares.to(values.device), values.new_zeros(len(self.shares))
+        count = nothing.index_add(0, groups, torch.ones_like(values))
+        total = nothing.index_add(0, groups, values)
         means, is_there = total / count.clamp(min=1), count > 0
         if self.training:
-            raised = self.shares * torch.where(is_there, (self.step * means.detach()).exp(), 1.0)
-            self.shares = raised / raised.sum()
-        present = self.shares * is_there
+            raised = shares * torch.where(is_there, (self.step * means.detach()).exp(), 1.0)
+            self.shares = shares = raised / raised.sum()
+        present = shares * is_there
         return (present / present.sum() * means).sum()

@@ -131,3 +131,9 @@ def test_group_dro_leaves_absent_groups_alone_and_learns_in_training_only() -> N
     dro.eval()
     dro(torch.tensor([5.0]), torch.tensor([0]))
     torch.testing.assert_close(dro.shares, before)
+
+
+def test_group_dro_goes_where_the_values_are() -> None:
+    dro = GroupDRO(2)
+    found = dro(torch.ones(3, device="meta"), torch.zeros(3, dtype=torch.long, device="meta"))
+    assert found.device.type == dro.shares.device.type == "meta"
