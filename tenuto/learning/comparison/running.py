@@ -22,7 +22,7 @@ from tenuto.learning.comparison.table import Comparison, Figures
 from tenuto.learning.predictor import Predictor
 from tenuto.records import Checkpoint
 from tenuto.scoring import evaluation, latency, metrics
-from tenuto.settings import LEARNED_POOLS, ModelSettings, Params
+from tenuto.settings import LEARNED_POOLS, Params
 from tenuto.typed_yaml import validated
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,6 @@ def _params(choice: Choice, job: _Job) -> Params:
     """The settings with the row's choice in them; SettingsError when they do not go together."""
     values = job.params.model_dump()
     if choice.way == "from scratch":
-        values["model"] = ModelSettings().model_dump()
         epochs = max(job.params.finetune.epochs, SCRATCH_EPOCHS)
         values["finetune"] |= {"baseline": choice.backbone, "epochs": epochs}
         return validated(Params, values, "params.yaml")
@@ -116,7 +115,7 @@ def _params(choice: Choice, job: _Job) -> Params:
     if choice.way == "frozen":
         values["finetune"]["epochs"] = 0
         if job.params.model.pool in LEARNED_POOLS:
-            values["model"]["pool"] = "own"
+            values["model"]["pool"] = "mean"  # what learned pools start as
     return validated(Params, values, "params.yaml")
 
 

@@ -71,3 +71,25 @@ def test_settings_that_do_not_go_together_are_a_row_that_says_so(
     found = running.compare(clips, data, params, None, tmp_path, [LINEAR], identity=[])
     assert "model.adapter_size" in found.rows[0].problem
     assert sentences(found) == ("No row could be trained.",)
+
+
+@pytest.mark.parametrize("pool", ["attention", "gru", "lstm"])
+def test_a_learned_pool_is_the_mean_in_a_frozen_row(clips: pd.DataFrame, data: Path, tmp_path: Path, pool: str) -> None:
+    """It starts as the mean; the backbone's own pool would be something else, or nothing (CLAP has none)."""
+    job = running._Job(clips, data, chirps.params(model={"pool": pool}), tmp_path, ())
+    assert running._params(LINEAR, job).model.pool == "mean"
+    assert running._params(LINEAR.model_copy(update={"way": "fine-tuned"}), job).model.pool == pool
+
+
+def test_a_network_from_scratch_hears_windows_as_the_others_do(
+    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"pool": "attention", "head": "mlp", "window_seconds": 0.5}
+    scratch = Choice(backbone="log-mel-cnn", head="own", way="from scratch")
+    monkeypatch.setattr(running, "SCRATCH_EPOCHS", 1)
+    heard: list[Any] = []
+    load = running.Predictor.load
+    monkeypatch.setattr(running.Predictor, "load", lambda path: heard.append(load(path)) or heard[-1])
+    found = running.compare(clips, data, chirps.params(model=model), None, tmp_path, [scratch], identity=[])
+    assert found.rows[0].figures, found.rows[0].problem
+    assert heard[0].preprocessing.window_seconds == 0.5
