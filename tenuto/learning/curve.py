@@ -193,8 +193,8 @@ def _scratch(
 def _point(way: Way, draw: _Draw, data: Path, made: Checkpoint) -> Point:
     predictor = Predictor.load(made.path)
     test = draw.clips[(draw.clips["split"] == "test") & draw.clips["label"].isin(made.labels)]
-    probabilities = predictor.predict([predictor.preprocessing.read(data / path) for path in test["path"]])
-    said = np.asarray(made.labels)[probabilities.argmax(axis=1)]
+    probabilities = predictor.predict(predictor.preprocessing.read(data / path) for path in test["path"])
+    said = np.asarray(predictor.labels)[predictor.decide(probabilities).argmax(axis=1)]
     return Point(
         way=way,
         clips_per_class=draw.size,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from tenuto.errors import TrainingError
-from tenuto.learning import curve
+from tenuto.learning import curve, finetune
+from tenuto.learning.calibration import Calibration
 from tenuto.learning.curve import Band, Point
+from tenuto.learning.predictor import Predictor
 from tenuto.reporting import curves
 from tests.chirps import params, write_clips
 
@@ -78,3 +81,18 @@ def test_sizes_that_no_class_has_are_refused(tmp_path: Path) -> None:
     clips = write_clips(tmp_path, {"down": 4, "up": 4})
     with pytest.raises(TrainingError, match=r"No class has 50 training clips \(the largest has 3\)"):
         curve.measure(clips, tmp_path, params(), tmp_path, [50])
+
+
+def test_the_thresholds_of_the_checkpoint_decide_and_clips_are_read_as_they_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = write_clips(tmp_path / "data", {"down": 6, "up": 6})
+    settings = params(finetune={"epochs": 0})
+    made = finetune.train_candidate(clips, tmp_path / "data", settings, tmp_path / "cache", tmp_path / "model")
+    Calibration(thresholds=(1e-9, 1.0)).save(made.path)  # whatever is heard, it is the first class
+    taken: list[Any] = []
+    predict = Predictor.predict
+    monkeypatch.setattr(Predictor, "predict", lambda self, waves: (taken.append(waves), predict(self, waves))[1])
+    found = curve._point("transfer", curve._Draw(clips, settings, 6), tmp_path / "data", made)
+    assert found.macro_f1 == pytest.approx(1 / 3), "one of two test clips: F1 of 2/3 and 0"
+    assert not isinstance(taken[0], list)
