@@ -91,7 +91,8 @@ class TailoredForAudioClassification(PreTrainedModel):
         self.encoder = self.family.empty(config.backbone_config) if encoder is None else encoder
         if config.truncate:
             self.family.truncate(self.encoder, config.truncate)
-        self.pool = heads.pool(config.pool, self.family.width(self.encoder), config.hidden_size)
+        width = self.family.pooled_width if config.pool == "own" else self.family.width
+        self.pool = heads.pool(config.pool, width(self.encoder), config.hidden_size)
         self.head = heads.head(config.head, self.pool.width, len(config.id2label or {}), config.hidden_size)
         self.post_init()
         if config.adapter_size:  # later: the encoder would draw their weights anew

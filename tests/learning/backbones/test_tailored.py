@@ -192,3 +192,13 @@ def test_a_tailored_checkpoint_is_not_tailored_again(tmp_path: Path) -> None:
     backbones.resolve("speech-embedding").feature_extractor.save_pretrained(tmp_path)
     with pytest.raises(BackboneError, match="was tailored already"):
         backbones.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(("network", "truncate"), [("log-mel-cnn", None), ("log-mel-crnn", None), ("log-mel-crnn", 2)])
+def test_the_own_pool_of_a_log_mel_network_has_the_width_that_its_head_wants(
+    network: str, truncate: int | None, tmp_path: Path
+) -> None:
+    backbone = backbones.resolve(network)
+    backbone.from_scratch(LABELS, seed=0).save_pretrained(tmp_path)
+    backbone.feature_extractor.save_pretrained(tmp_path)
+    assert logits(made(str(tmp_path), head="mlp", truncate=truncate)).shape == (2, 3)

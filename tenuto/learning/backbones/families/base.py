@@ -72,6 +72,10 @@ class Family:
         """The dims of a frame, as truncated as the encoder is."""
         return int(encoder.config.hidden_size)
 
+    def pooled_width(self, encoder: Any) -> int:
+        """The dims of what `pooled` gives."""
+        return self.width(encoder)
+
     def widths(self, encoder: Any) -> list[int]:
         """How many channels each layer gives: on the last axis, or on axis 1 where it is a convolution."""
         return [self.width(encoder)] * len(self.layers(encoder))

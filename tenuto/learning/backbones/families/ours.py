@@ -85,6 +85,9 @@ class LogMel(Family):
             return int(encoder.config.hidden_size)
         return int(encoder.config.channels[len(encoder.blocks) - 1])
 
+    def pooled_width(self, encoder: Any) -> int:
+        return self.width(encoder) * (1 if encoder.recurrent is not None else 2)
+
     def empty(self, config: Any) -> nn.Module:
         network: Any = AutoModelForAudioClassification.from_config(config)
         network.classifier = nn.Identity()
