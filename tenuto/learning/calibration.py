@@ -143,9 +143,11 @@ def fit_thresholds(probabilities: Array, truth: npt.NDArray[np.bool_], kind: Lab
 def _best_threshold(probabilities: Array, truth: npt.NDArray[np.bool_], usual: float) -> float:
     values = np.unique(probabilities)
     candidates = np.clip([usual, *((values[1:] + values[:-1]) / 2)], 1e-3, 1.0)
-    said = probabilities[:, None] >= candidates  # (clips, candidates)
-    hits = (said & truth[:, None]).sum(axis=0)
-    f1 = 2 * hits / np.maximum(said.sum(axis=0) + truth.sum(), 1)
+    order = probabilities.argsort()
+    below = np.searchsorted(probabilities[order], candidates)  # clips that a candidate leaves out
+    positives_below = np.concatenate([[0], truth[order].cumsum()])[below]
+    hits, said = truth.sum() - positives_below, len(truth) - below
+    f1 = 2 * hits / np.maximum(said + truth.sum(), 1)
     best = candidates[f1 >= f1.max() - 1e-12]
     return float(best[np.abs(np.log(best / usual)).argmin()])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,29 @@ def test_a_calibration_is_read_as_it_was_saved_and_none_is_none(tmp_path: Path) 
     (tmp_path / calibration.FILE_NAME).write_text('{"heat": 2}')
     with pytest.raises(BackboneError, match=r"tenuto_calibration\.json is no calibration"):
         calibration.load(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_threshold_is_that_of_trying_each_on_every_clip(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clips = int(rng.integers(6, 80))
+    probabilities = rng.random(clips).round(int(rng.integers(1, 4)))  # rounded, so that there are ties and zeros
+    truth = rng.random(clips) < (0.1 + 0.8 * probabilities)
+    truth[:5] = True
+    usual = float(rng.choice([0.5, 0.25]))
+    values = np.unique(probabilities)
+    candidates = [usual, *np.clip((values[1:] + values[:-1]) / 2, 1e-3, 1.0)]
+    f1 = [2 * (said & truth).sum() / (said.sum() + truth.sum()) for said in (probabilities >= c for c in candidates)]
+    best = [c for c, score in zip(candidates, f1, strict=True) if score >= max(f1) - 1e-12]
+    expected = min(best, key=lambda c: abs(np.log(c / usual)))
+    assert calibration._best_threshold(probabilities, truth, usual) == expected
+
+
+def test_thresholds_of_many_clips_take_memory_for_as_many() -> None:
+    tracemalloc.start()
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(20_000)
+    calibration._best_threshold(probabilities, rng.random(20_000) < probabilities, 0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6, "each candidate with each clip would be 400 MB"
