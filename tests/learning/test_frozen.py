@@ -23,7 +23,7 @@ def clips(folder: Path) -> pd.DataFrame:
 
 
 def test_what_a_fitted_head_says_of_embeddings_the_model_says_of_clips(folder: Path, clips: pd.DataFrame) -> None:
-    for model in ({"head": "prototype", "pool": "statistics"}, {"head": "mlp", "pool": "gru"}):
+    for model in ({"head": "prototype", "pool": "statistics"}, {"head": "mlp", "pool": "gru", "hidden_size": 8}):
         settings = params(model=model)
         setup = preparation.set_up(clips, folder / "data", settings)
         made = setup.pretrained(settings)

@@ -22,6 +22,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Embeddings for all tests of remedies: most tests hear the same clips."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="package")
 def clips(data: Path) -> pd.DataFrame:
     """Twelve training clips of each class but two of 'up'; every fourth one has a rare accent."""
     parts = [

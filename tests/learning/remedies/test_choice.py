@@ -14,27 +14,27 @@ from tests.learning.remedies.conftest import AUTO
 
 
 def test_the_choice_of_a_retrain_rests_on_validation_clips_alone(
-    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: pd.DataFrame, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (NONE, "class weights")
     some = {name: choices for name, choices in remedies(find_rare(clips)).items() if name in names}
     monkeypatch.setattr(known, "remedies", lambda rare: some)
     monkeypatch.setattr(rare, "MIN_CLIPS", 1)
-    chosen = choice.choose(clips, data, AUTO, None, tmp_path)
+    chosen = choice.choose(clips, data, AUTO, None, cache)
     assert chosen.use in names and set(chosen.figures) >= {NONE}
-    assert choice.choose(clips[clips["split"] != "test"], data, AUTO, None, tmp_path) == chosen
+    assert choice.choose(clips[clips["split"] != "test"], data, AUTO, None, cache) == chosen
     assert AUTO.with_remedy(chosen.choices).augment.fill == 0
     assert f"chosen on the validation clips: {chosen.use} (" in chosen.sentence
 
 
 def test_too_few_validation_clips_and_classes_that_are_even_choose_nothing(
-    clips: pd.DataFrame, data: Path, tmp_path: Path
+    clips: pd.DataFrame, data: Path, cache: Path
 ) -> None:
-    few = choice.choose(clips, data, AUTO, None, tmp_path)
+    few = choice.choose(clips, data, AUTO, None, cache)
     said = (
         "3 validation clips of class 'up' are too few to tell (wanted 5); augment.fill and imbalance stand as they are"
     )
     assert (few.use, few.why) == (NONE, said)
     even = clips[(clips["split"] != "train") | (clips["label"] != "up")].drop(columns="group_accent")
-    assert choice.choose(even, data, AUTO, None, tmp_path).why.startswith("no class and no group is rare")
+    assert choice.choose(even, data, AUTO, None, cache).why.startswith("no class and no group is rare")
     assert AUTO.with_remedy(few.choices) == AUTO

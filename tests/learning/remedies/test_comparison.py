@@ -15,17 +15,26 @@ from tenuto.records import Interval
 from tenuto.settings import Params
 from tests.learning.remedies.conftest import AUTO
 
+PARAMS = Params.model_validate({"name": "chirps", "augment": {"max_copies": 1, "pitch": 0, "stretch": 0}})
 
-def test_every_remedy_is_tried_and_scored_on_all_test_clips(clips: pd.DataFrame, data: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    params = Params.model_validate({"name": "chirps", "augment": {"max_copies": 2, "pitch": 0, "stretch": 0}})
-    found = comparison.compare(
-        clips, data, params, None, tmp_path, seeds=2, on_progress=lambda done, total: told.append((done, total))
-    )
+
+def test_every_remedy_is_tried_on_all_test_clips(clips: pd.DataFrame, data: Path, cache: Path) -> None:
+    found = comparison.compare(clips, data, PARAMS, None, cache, seeds=1)
     names = list(remedies(found.rare))
     assert [trial.remedy for trial in found.trials] == names
-    assert told[-1] == (2 * len(names), 2 * len(names))
-    assert found.test_clips == 24 and found.seeds == 2
+    assert found.test_clips == 24 and found.use in names
+
+
+def test_a_gain_is_the_lead_over_nothing_in_what_all_seeds_answer(
+    clips: pd.DataFrame, data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {name: remedies(find_rare(clips))[name] for name in (NONE, "class weights", "balanced classes")}
+    monkeypatch.setattr(known, "remedies", lambda rare: some)
+    told: list[tuple[int, int]] = []
+    found = comparison.compare(
+        clips, data, PARAMS, None, cache, seeds=2, on_progress=lambda done, total: told.append((done, total))
+    )
+    assert told[-1] == (6, 6) and found.seeds == 2
     by_name = {trial.remedy: trial for trial in found.trials}
     assert by_name[NONE].macro_f1_gain is None
     for trial in found.trials[1:]:
@@ -33,7 +42,6 @@ def test_every_remedy_is_tried_and_scored_on_all_test_clips(clips: pd.DataFrame,
         lead = trial.rare_recall.value - by_name[NONE].rare_recall.value
         assert trial.rare_recall_gain.value == pytest.approx(lead)
         assert trial.rare_recall.n == 2 * 8, "both seeds' answers"
-    assert found.use in names
 
 
 def trial(name: str, f1: float, recall: tuple[float, float, float], group: tuple[float, float, float]) -> Trial:
@@ -66,14 +74,14 @@ def test_the_largest_shown_gain_without_loss_is_recommended() -> None:
     assert use == NONE and "no remedy is shown" in why
 
 
-def test_thresholds_are_for_who_asks_the_test_clips(clips: pd.DataFrame, data: Path, tmp_path: Path) -> None:
+def test_thresholds_are_for_who_asks_the_test_clips(clips: pd.DataFrame, data: Path, cache: Path) -> None:
     """They are fitted on the validation clips, which would say too much good of them."""
     rare = find_rare(clips)
     some = {name: remedies(rare)[name] for name in (NONE, "per-class thresholds")}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(known, "remedies", lambda rare: some)
         asked = {
-            split: comparison.compare(clips, data, AUTO, None, tmp_path, asked=split, seeds=1)
+            split: comparison.compare(clips, data, AUTO, None, cache, asked=split, seeds=1)
             for split in ("test", "validation")
         }
     assert [trial.remedy for trial in asked["test"].trials] == list(some)
