@@ -71,6 +71,7 @@ def test_a_tailored_model_answers_from_the_registry(shell: Shell, recordings: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("backbone", "settings"), TAILORINGS, ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )
