@@ -197,7 +197,12 @@ class FinetuneSettings(Section):
     compile: bool = Field(default=False, description="torch.compile; wants a C++ compiler")
     gradient_checkpointing: bool = Field(default=False, description="less memory for about a third more time")
     deterministic: bool = Field(default=True, description="the same weights bit for bit on one machine's CPU")
-    max_clip_seconds: float = Field(default=10.0, gt=0, description="longer clips are cut around their centre")
+    max_clip_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="longer clips are cut around their centre; null: 10, or with model.window_seconds no other limit "
+        "than data.max_duration_seconds",
+    )
 
 
 class ImbalanceSettings(Section):
@@ -226,6 +231,12 @@ class ImbalanceSettings(Section):
     def _weighs_once(self) -> Self:
         if "label" in self.sample_by and self.class_weights != "none":
             raise mismatch("both even out the classes; use one of them", "sample_by", "class_weights")
+        # the adjustment is by how often each class is drawn for training, and aims at the balanced error by itself
+        if self.loss == "logit-adjustment":
+            if self.class_weights != "none":
+                raise mismatch("both even out the classes; use one of them", "loss", "class_weights")
+            if "label" in self.sample_by:
+                raise mismatch("both even out the classes; use one of them", "loss", "sample_by")
         return self
 
 
@@ -268,6 +279,9 @@ class CardSettings(Section):
 
 LEARNED_POOLS = ("attention", "gru", "lstm")
 """Poolings with weights of their own, which only fine-tuning finds; they start as the mean."""
+
+WHOLE_CLIP_SECONDS = 10.0
+"""Of a clip that is heard at once, rather than through windows, so much by default."""
 
 _LOSSES = {
     "one": ("cross-entropy", "focal", "ldam", "logit-adjustment"),
@@ -345,6 +359,13 @@ class Params(Section):
                     "finetune.unfreeze",
                 )
         return self
+
+    @property
+    def longest_heard_seconds(self) -> float:
+        """What is cut off longer clips: `finetune.max_clip_seconds`, or what that is by default."""
+        if self.finetune.max_clip_seconds is not None:
+            return self.finetune.max_clip_seconds
+        return WHOLE_CLIP_SECONDS if self.model.window_seconds is None else self.data.max_duration_seconds
 
     def with_remedy(self, choices: Mapping[str, Mapping[str, Any]]) -> Self:
         """These settings with a remedy's choices in the place of `augment.fill` and of the section `imbalance`.

@@ -203,6 +203,34 @@ def test_the_digest_follows_the_choices_not_their_order(params: Path) -> None:
     assert digest(load_params(params, ["seed=2"])) != one
 
 
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"class_weights": "inverse"}, "imbalance.loss = 'logit-adjustment' and imbalance.class_weights = 'inverse'"),
+        ({"sample_by": "label"}, "imbalance.loss = 'logit-adjustment' and imbalance.sample_by = 'label'"),
+    ],
+)
+def test_classes_are_not_evened_out_twice(values: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"{named} both even out the classes"):
+        validated(Params, {"name": "a", "imbalance": {"loss": "logit-adjustment"} | values}, "params.yaml")
+    by_group = {"loss": "logit-adjustment", "sample_by": "accent"}
+    assert validated(Params, {"name": "a", "imbalance": by_group}, "params.yaml").imbalance.sample_by == ("accent",)
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({}, 10.0),
+        ({"model": {"window_seconds": 5.0}}, 600.0),
+        ({"model": {"window_seconds": 5.0}, "data": {"max_duration_seconds": 60.0}}, 60.0),
+        ({"model": {"window_seconds": 5.0}, "finetune": {"max_clip_seconds": 20.0}}, 20.0),
+        ({"finetune": {"max_clip_seconds": 20.0}}, 20.0),
+    ],
+)
+def test_a_clip_is_cut_to_ten_seconds_unless_windows_hear_it(values: dict[str, object], seconds: float) -> None:
+    assert validated(Params, {"name": "a"} | values, "params.yaml").longest_heard_seconds == seconds
+
+
 def test_keys_of_two_sections_that_do_not_go_together_are_both_named() -> None:
     values = {"name": "a", "finetune": {"label_smoothing": 0.1}, "imbalance": {"loss": "focal"}}
     wanted = r"finetune.label_smoothing = 0.1 and imbalance.loss = 'focal' do not go together"

@@ -32,14 +32,15 @@ def compare(
     head: Annotated[
         list[str] | None, typer.Option(metavar="|".join(_HEADS), help="A head; repeatable. Default: all.")
     ] = None,
-    finetune: Annotated[bool, typer.Option("--finetune", help="Train all of each model, not its head alone.")] = False,
+    finetune: Annotated[bool, typer.Option("--finetune", help="Fine-tune after the head, as a retrain does.")] = False,
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Compare backbones and heads on one dataset and the same splits, in score, cost and licence.
 
     Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for finetune.epochs
-    12 at least. Rows that are finished are not computed again. Nothing is registered.
+    12 at least. Scores are of the test clips. `imbalance.remedy: auto` has no part in it. Rows that are finished are not
+    computed again. Nothing is registered.
 
     Example: `tenuto compare --backbone speech-embedding --head linear --head mlp`
     """

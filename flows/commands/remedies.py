@@ -31,7 +31,9 @@ def remedies(
 ) -> None:
     """Try what can be done for rare classes and groups, and name the one to use, or none.
 
-    Linear probes on frozen embeddings, scored on the test clips: minutes, not hours; nothing is registered.
+    Linear probes on frozen embeddings, scored on the test clips: minutes, not hours; nothing is registered. The gate
+    judges a retrain by the same clips; with `imbalance.remedy: auto` it chooses by the validation clips. Each remedy
+    stands in the place of augment.fill and imbalance in params.yaml.
 
     Example: `tenuto remedies --seeds 5`
     """
@@ -45,6 +47,8 @@ def remedies(
 
 
 def _show(found: Comparison) -> None:
+    from tenuto.learning.remedies.known import NONE
+
     rare = found.rare
     group = f", {rare.group} {rare.value!r} has {rare.value_clips}" if rare.group else ""
     word = "rare" if rare.is_rare else "nothing is rare; the smallest"
@@ -63,6 +67,12 @@ def _show(found: Comparison) -> None:
     terminal.out.print(f"use [bold]{escape(found.use)}[/]: {escape(found.why)}", highlight=False)
     for line in _settings(found):
         terminal.out.print(f"  {escape(line)}", highlight=False)
+    if found.use != NONE:
+        terminal.out.print(
+            "found on the test clips, by which the gate then judges: its figures will flatter this choice; "
+            "`imbalance.remedy: auto` chooses on the validation clips",
+            highlight=False,
+        )
 
 
 def _cells(trial: Trial) -> list[str]:

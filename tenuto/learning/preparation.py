@@ -50,12 +50,13 @@ def set_up(clips: pd.DataFrame, data: Path, params: Params) -> Setup:
     torch.set_num_threads(params.threads)
     backbone = backbones.resolve(params.backbone, params.backbone_revision, root=data.parent)
     train = clips[clips["split"] == "train"]
-    longest = rounded_up(float(train["duration_seconds"].max())) if len(train) else params.finetune.max_clip_seconds
-    backbone = backbone.shortened(params.model.window_seconds or min(longest, params.finetune.max_clip_seconds))
+    heard = params.longest_heard_seconds
+    longest = rounded_up(float(train["duration_seconds"].max())) if len(train) else heard
+    backbone = backbone.shortened(params.model.window_seconds or min(longest, heard))
     preprocessing = Preprocessing.of(
         backbone.feature_extractor,
         backbone.config,
-        params.finetune.max_clip_seconds,
+        heard,
         window_seconds=params.model.window_seconds,
         window_overlap=params.model.window_overlap,
     )

@@ -100,7 +100,10 @@ class Duration(RowExpectation):
     at_least_seconds: float = Field(default=0.1, ge=0)
     at_most_seconds: float = Field(default=10.0, gt=0)
     at_most_share: Share = 0.05
-    action = "short clips are padded, and longer ones than finetune.max_clip_seconds cut around their centre"
+    action = (
+        "short clips are padded, and longer ones than finetune.max_clip_seconds cut around their centre (by default "
+        "10 s, and with model.window_seconds none)"
+    )
 
     def rows(self) -> Rows:
         return Rows("duration_seconds", "between", self.at_least_seconds, self.at_most_seconds)

@@ -58,6 +58,7 @@ class Comparison(Record):
 
     rare: Rare
     seeds: int
+    split: Asked = Field(default="test", description="whose clips were scored")
     test_clips: int = Field(description="how many clips were scored")
     trials: tuple[Trial, ...]
     use: str
@@ -100,7 +101,7 @@ def compare(
     answers = _pooled(test, labels, predicted, group)
     trials = tuple(_trial(name, chosen[name], answers, test, rare, seeds) for name in chosen)
     use, why = recommend(trials)
-    return Comparison(rare=rare, seeds=seeds, test_clips=len(test), trials=trials, use=use, why=why)
+    return Comparison(rare=rare, seeds=seeds, split=asked, test_clips=len(test), trials=trials, use=use, why=why)
 
 
 def recommend(trials: Sequence[Trial]) -> tuple[str, str]:

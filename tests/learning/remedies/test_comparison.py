@@ -22,7 +22,7 @@ def test_every_remedy_is_tried_on_all_test_clips(clips: pd.DataFrame, data: Path
     found = comparison.compare(clips, data, PARAMS, None, cache, seeds=1)
     names = list(remedies(found.rare))
     assert [trial.remedy for trial in found.trials] == names
-    assert found.test_clips == 24 and found.use in names
+    assert found.test_clips == 24 and found.split == "test" and found.use in names
 
 
 def test_a_gain_is_the_lead_over_nothing_in_what_all_seeds_answer(
