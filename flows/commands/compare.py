@@ -39,7 +39,7 @@ def compare(
     """Compare backbones and heads on one dataset and the same splits, in score, cost and licence.
 
     Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for finetune.epochs
-    12 at least. Scores are of the test clips. `imbalance.remedy: auto` has no part in it. Rows that are finished are not
+    12 at least. Scores are of the test clips; `imbalance.remedy: auto` has no part in them. Finished rows are not
     computed again. Nothing is registered.
 
     Example: `tenuto compare --backbone speech-embedding --head linear --head mlp`

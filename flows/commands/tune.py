@@ -30,8 +30,8 @@ def tune(
 ) -> None:
     """Search for better settings on the validation clips, then retrain with the best ones.
 
-    What is tried, and how, stands under `tune` in params.yaml, which stays as it is: what was found is printed. Trials go
-    without `imbalance.remedy: auto`, and the retrain with it. A search that was ended goes on where it was.
+    What is tried, and how, stands under `tune` in params.yaml. That file stays as it is: what was found is printed.
+    Trials go without `imbalance.remedy: auto`, the retrain with it. A search that was ended goes on where it was.
 
     Examples: `tenuto tune`, `tenuto tune --trials 50 --no-retrain`, `tenuto tune --set tune.on=finetune`
     """

@@ -146,6 +146,7 @@ def _worst(rule: Rule, name: str, slices: Slices, found: Sequence[Found], bench:
         more=_more(worst, rule, len(found), bench),
         chance=worst.chance,
         claim=_claim(worst, rule, bench),
+        kind=bench.answers.kind,
     )
     asides = [wording.aside(rule, slices, bench.evaluation, is_plain=is_plain) for is_plain in (False, True)]
     result = RuleResult(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tenuto.deciding.policy import LOSSES, Rule
 from tenuto.deciding.slices import Slice, Slices
 from tenuto.deciding.thresholds import TIMES_AT_MOST, More
+from tenuto.labels import LabelType
 from tenuto.records import Account, Evaluation, Interval, RuleOutcome
 from tenuto.scoring.samples import MIN_UNITS
 
@@ -62,12 +63,14 @@ class Case:
     more: More | None = None
     claim: Claim | None = None
     chance: float | None = None
+    kind: LabelType = "one"
 
 
 def sentence(case: Case, *, is_plain: bool = False) -> str:
     """One sentence without its full stop: slice, metric, interval, what was resampled, and how it compares."""
     rule, found = case.rule, case.interval
-    metric = f"gap in {metric_name(rule)}" if case.slice.minus is not None else metric_name(rule)
+    metric = metric_name(rule, case.kind)
+    metric = f"gap in {metric}" if case.slice.minus is not None else metric
     where, sign = slice_name(case, is_plain), "+" if case.slice.minus is not None else ""
     doubt = f"{case.confidence * 100:g} % {{}}, resampled by {found.resampled}"
     if rule.versus is None:
@@ -85,8 +88,10 @@ def sentence(case: Case, *, is_plain: bool = False) -> str:
     )
 
 
-def metric_name(rule: Rule) -> str:
-    """The metric in words."""
+def metric_name(rule: Rule, kind: LabelType = "one") -> str:
+    """The metric in words; where clips have several labels, accuracy asks for all of a clip's."""
+    if kind == "many" and rule.metric == "accuracy":
+        return "share of clips with all labels right"
     return _METRICS.get(rule.metric, rule.metric)
 
 

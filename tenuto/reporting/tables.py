@@ -13,6 +13,14 @@ SPLITS = ("train", "validation", "test", "golden", "aside")
 MOST_QUARANTINED = 100
 MOST_ASIDE = 5
 
+USED = {
+    "two-labels": "two-labels: where the clip was in the dataset already, it stays there with the label that it had.",
+    "conflicting-groups": "conflicting-groups: the clip is used, with the groups that it came with first.",
+    "unknown-column": "unknown-column: no recording; the clips are used without this column.",
+    "several-labels": "several-labels: no recording; the clips are used, each with its text as one label.",
+}
+"""Reasons for which a clip is trained or tested on all the same, and how."""
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -26,11 +34,12 @@ class Splits:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """What was left out, the reasons with their counts, and the first rows."""
+    """What was not taken in, the reasons with their counts, and the first rows; `notes` say what was used even so."""
 
     total: int
     reasons: list[tuple[str, int]]
     rows: list[dict[str, str]]
+    notes: list[str]
 
 
 def read(path: Path | None) -> pd.DataFrame | None:
@@ -74,4 +83,5 @@ def quarantine(path: Path | None) -> Quarantine | None:
     rows = table.fillna("").astype(str).sort_values(["reason", "path"], kind="stable")
     reasons = [(str(reason), int(n)) for reason, n in rows["reason"].value_counts().items()]
     first = rows.head(MOST_QUARANTINED)[["path", "label", "reason", "detail"]]
-    return Quarantine(len(rows), reasons, [{str(k): v for k, v in row.items()} for row in first.to_dict("records")])
+    shown = [{str(k): v for k, v in row.items()} for row in first.to_dict("records")]
+    return Quarantine(len(rows), reasons, shown, [USED[reason] for reason, _ in reasons if reason in USED])

@@ -224,7 +224,7 @@ class QuarantinedRecordings(TableExpectation):
     """Few recordings of the source could not be used."""
 
     at_most_share: Share = 0.0
-    action = "they are left out of training and test; the report lists each with its reason"
+    action = "they were not taken in, and where the same clip is in the dataset already it stays; the report lists each"
 
     def wanted(self) -> str:
         return f"{limit(self.at_most_share)} of the recordings are quarantined"

@@ -70,6 +70,13 @@ def test_with_one_label_a_clip_a_semicolon_is_part_of_it_and_a_hint_is_given(tmp
     assert "set `data.labels: many`" in hint
 
 
+def test_the_same_labels_in_another_order_are_no_other_labels(tmp_path: Path, table: Table) -> None:
+    names = {"a.wav": "rain;dog", "b.wav": "rain;dog", "c.wav": "dog", "d.wav": "rain"}
+    add(tmp_path, table(names | {"e.wav": "rain", "f.wav": "dog"}), "one")
+    again = add(tmp_path, tmp_path / "source/clips.csv")
+    assert (again.added, again.unchanged, again.quarantined) == (0, 6, ())
+
+
 def test_a_folder_per_class_in_which_a_recording_lies_twice_gives_it_both_labels(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for number in range(4):

@@ -90,6 +90,11 @@ def test_the_page_says_what_is_counted(page: Path) -> None:
         assert unsaid not in text
 
 
+def test_the_rules_speak_of_what_the_tables_have(garden: ReportInputs) -> None:
+    (served,) = [rule for rule in garden.verdict.rules if rule.rule.startswith("every group is served")]
+    assert "share of clips with all labels right" in served.reason and "accuracy" not in served.reason
+
+
 def test_misses_and_false_alarms_are_to_be_heard_label_by_label(garden: ReportInputs) -> None:
     evaluation = evaluation_of(garden)
     found = listening.worth_hearing(evaluation, None, None)

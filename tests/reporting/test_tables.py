@@ -50,6 +50,17 @@ def test_quarantine_counts_reasons_and_says_nothing_for_a_missing_label(tmp_path
     assert [(row["path"], row["label"]) for row in shown.rows] == [("c", ""), ("a.wav", "x"), ("b.wav", "")]
 
 
+def test_quarantine_says_what_was_used_even_so(tmp_path: Path) -> None:
+    rows = [("a.wav", "silent", "", "x"), ("b.wav", "two-labels", "", "y"), ("clips.csv", "several-labels", "", "")]
+    shown = tables.quarantine(write(tmp_path / "q.parquet", rows))
+    assert shown is not None
+    assert len(shown.notes) == 2
+    assert any("it stays there with the label that it had" in note for note in shown.notes)
+    assert any("the clips are used" in note for note in shown.notes)
+    silent = tables.quarantine(write(tmp_path / "silent.parquet", rows[:1]))
+    assert silent is not None and silent.notes == []
+
+
 def test_quarantine_shows_the_first_rows_and_counts_them_all(tmp_path: Path) -> None:
     rows = [(f"{n}.wav", "silent", "", None) for n in range(tables.MOST_QUARANTINED + 50)]
     shown = tables.quarantine(write(tmp_path / "q.parquet", rows))
