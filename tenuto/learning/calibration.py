@@ -86,17 +86,22 @@ def fit(logits: Array, targets: npt.NDArray[Any], settings: CalibrateSettings, k
 
     `targets` are those of `tenuto.labels.targets`.
     """
-    temperature, note = 1.0, ""
+    temperature, notes = 1.0, []
     if settings.temperature and len(logits) < MIN_CLIPS:
-        note = f"no temperature: {len(logits)} validation clips, at least {MIN_CLIPS} wanted"
-        logger.info(note)
+        notes.append(f"no temperature: {len(logits)} validation clips, at least {MIN_CLIPS} wanted")
     elif settings.temperature:
         temperature = fit_temperature(logits, targets, kind)
     thresholds = None
     if settings.thresholds:
-        found = Calibration(temperature).probabilities(logits, kind)
-        thresholds = tuple(float(value) for value in fit_thresholds(found, _matrix(targets, logits.shape[1]), kind))
-    return Calibration(round(temperature, 4), thresholds, note)
+        found, truth = Calibration(temperature).probabilities(logits, kind), _matrix(targets, logits.shape[1])
+        thresholds = tuple(float(value) for value in fit_thresholds(found, truth, kind))
+        if few := int((truth.sum(axis=0) < MIN_POSITIVES).sum()):
+            notes.append(
+                f"no thresholds for {few} of {truth.shape[1]} classes: fewer than {MIN_POSITIVES} validation clips"
+            )
+    for note in notes:
+        logger.info(note)
+    return Calibration(round(temperature, 4), thresholds, "; ".join(notes))
 
 
 def fit_temperature(logits: Array, targets: npt.NDArray[Any], kind: LabelType) -> float:

@@ -27,7 +27,7 @@ from tenuto.records import (
     ValidationReport,
     Verdict,
 )
-from tenuto.reporting import decision, listening, oversight, pages, scores, sounds, tables
+from tenuto.reporting import decision, listening, making, oversight, pages, scores, sounds, tables
 from tenuto.settings import Params
 
 MODEL_CARD = "card/model-card.md"
@@ -149,7 +149,7 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "models": scores.models(evaluation, inputs.champion),
         "metrics": scores.columns(evaluation),
         "group_metrics": scores.group_metrics(evaluation),
-        "remarks": scores.remarks(evaluation, inputs.remedy),
+        "remarks": scores.remarks(evaluation, inputs.remedy) + _made(inputs, evaluation),
         "classes": scores.classes(evaluation),
         "groups": scores.groups(evaluation),
         "slices": scores.slices(evaluation),
@@ -158,6 +158,13 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "noise": scores.noise(evaluation),
         "listen": listening.worth_hearing(evaluation, clips, inputs.data),
     }
+
+
+def _made(inputs: ReportInputs, evaluation: Evaluation) -> list[str]:
+    if inputs.params is None or inputs.checkpoint is None:
+        return []
+    found = making.built(inputs.params, inputs.checkpoint)
+    return found + making.calibrated(inputs.checkpoint, evaluation.labels_per_clip)
 
 
 def _script_hash() -> str:

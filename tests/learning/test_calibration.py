@@ -86,6 +86,12 @@ def test_a_class_of_few_clips_keeps_the_usual_threshold() -> None:
     assert calibration.fit_thresholds(probabilities, truth, "many").tolist() == [0.5, pytest.approx(0.15)]
 
 
+def test_classes_of_few_clips_are_counted_in_the_note() -> None:
+    targets = np.array([[1, 0]] * 4 + [[0, 1]] * 26, dtype=np.float32)
+    fitted = calibration.fit(targets * 4 - 2.0, targets, CalibrateSettings(thresholds=True), "many")
+    assert fitted.note == "no thresholds for 1 of 2 classes: fewer than 5 validation clips"
+
+
 def test_with_one_label_a_clip_the_threshold_weighs_classes_against_one_another() -> None:
     probabilities = np.array([[0.6, 0.4], [0.9, 0.1]])
     assert Calibration().decide(probabilities, "one").tolist() == [[True, False], [True, False]]

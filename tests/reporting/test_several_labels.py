@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tenuto.deciding.gate import judge, load_policy
+from tenuto.learning.calibration import Calibration
 from tenuto.records import Evaluation
 from tenuto.reporting import card, listening, scores, tables
 from tenuto.reporting.card.contents import contents
@@ -43,8 +44,15 @@ def run(folder: Path) -> ReportInputs:
     trained = clips.assign(clip_id="t" + clips["clip_id"].str[1:], split="train")
     clips_path = folder / "clips.parquet"
     pd.concat([clips, trained]).to_parquet(clips_path, index=False)
+    whole = sample.whole_run(folder / "digits", per_cell=1)
+    assert whole.checkpoint is not None
+    (folder / "model").mkdir()
+    Calibration(1.0, (0.5,) * 4, "no thresholds for 4 of 4 classes: fewer than 5 validation clips").save(
+        folder / "model"
+    )
     return replace(
-        sample.whole_run(folder / "digits", per_cell=1),
+        whole,
+        checkpoint=whole.checkpoint.model_copy(update={"path": folder / "model"}),
         name="garden",
         verdict=judge(load_policy(TEMPLATE, "many"), evaluation),
         evaluation=evaluation,
@@ -88,6 +96,12 @@ def test_the_page_says_what_is_counted(page: Path) -> None:
         assert said in text
     for unsaid in ("Balanced accuracy", "Confusion", "majority class"):
         assert unsaid not in text
+
+
+def test_the_page_says_that_thresholds_were_not_fitted_and_why(page: Path) -> None:
+    text = page.read_text()
+    assert "Thresholds were asked for, and that of every class stayed at 0.50." in text
+    assert "Calibration has no thresholds for 4 of 4 classes: fewer than 5 validation clips." in text
 
 
 def test_the_rules_speak_of_what_the_tables_have(garden: ReportInputs) -> None:

@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
 from tenuto.labels import parts
 from tenuto.learning import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Remedy, Verdict
-from tenuto.reporting import scores
+from tenuto.reporting import making, scores
 from tenuto.settings import Params
 from tenuto.tracing.lineage import Lineage
 
@@ -77,6 +78,9 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "unit": found.unit_name,
         "confidence": card.params.evaluate.confidence,
         "models": _models(found, card),
+        "is_finetuned": making.is_finetuned(card.checkpoint),
+        "built": making.built(card.params, card.checkpoint),
+        "calibrated": making.calibrated(card.checkpoint, found.labels_per_clip),
         "remarks": scores.remarks(found, card.remedy),
         "golden": _models(card.golden, card) if card.golden else [],
         "classes": _table(scores.Group("class", scores.classes(found), {}), _by_label(clips, found), "label"),
@@ -156,7 +160,10 @@ def _training_clips(clips: pd.DataFrame | None, column: str) -> dict[str, int] |
 
 
 def _calibration(found: Evaluation) -> dict[str, float] | None:
-    """The candidate's calibration error, its mean confidence, and its accuracy, each in [0, 1]."""
+    """The candidate's calibration error, its accuracy, and its mean confidence in the labels it gives, each in [0, 1].
+
+    `moved` counts the clips that thresholds gave another label than the likeliest one, of which the error is.
+    """
     figures = found.metrics.get("candidate", {})
     error = figures.get("expected_calibration_error")
     if error is None or not math.isfinite(error):
@@ -167,9 +174,10 @@ def _calibration(found: Evaluation) -> dict[str, float] | None:
     if not found.probabilities_path.is_file():
         return said
     answers = pd.read_parquet(found.probabilities_path)
-    columns = [f"p_{label}" for label in found.labels]
-    confidence = answers.loc[answers["model"] == "candidate", columns].max(axis=1).mean()
-    return said | {"confidence": float(confidence)}
+    own = answers[answers["model"] == "candidate"]
+    given = own[[f"p_{label}" for label in found.labels]].to_numpy()
+    confidence = given[np.arange(len(own)), [found.labels.index(label) for label in own["predicted"]]]
+    return said | {"confidence": float(confidence.mean()), "moved": int((confidence < given.max(axis=1)).sum())}
 
 
 def _data(clips: pd.DataFrame | None, by_label: pd.DataFrame | None) -> dict[str, Any] | None:
