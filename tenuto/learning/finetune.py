@@ -1,8 +1,8 @@
 """Candidate and baseline: what a run trains.
 
 The candidate is a head fitted on frozen embeddings (by default a linear probe), then fine-tuned from there (LP-FT);
-when fine-tuning does not beat that head on the validation split, the head stays. The baseline is the same architecture
-with random weights on the same clips, augmentation and epochs.
+when fine-tuning is not better than that head on the validation split, the head stays. The baseline is the same
+architecture with random weights on the same clips, augmentation and epochs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tenuto.learning import backbones, calibration, checkpoint, frozen, preparation, selection, trainer
@@ -122,11 +124,12 @@ def _finetuned(
     on_progress: Progress | None,
     on_epoch: OnEpoch | None,
 ) -> tuple[dict[str, float], str, int]:
-    """Fine-tune in place, unless the fitted head turns out better.
+    """Fine-tune in place, unless the fitted head turns out no worse (`selection.is_better`).
 
     Gives the validation scores, who won, and how many parameters were trained for it.
     """
-    before = selection.validate(model, material, params.finetune.batch_size)
+    truth, of_frozen = material.targets(material.validation), _validated(model, material, params)
+    before = selection.score(of_frozen, truth, material.kind)
     facts = {"probe_macro_f1": before.macro_f1, "probe_log_loss": before.log_loss}
     of_head = facts | {"macro_f1": before.macro_f1, "log_loss": before.log_loss}, _ORIGINS[params.model.head]
     in_head = sum(p.numel() for p in backbones.head(model).parameters())
@@ -136,7 +139,7 @@ def _finetuned(
     weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
     after, best = _train(model, material, params, _learning_rate(params), output, on_progress, on_epoch)
     trained = _trainable(model)
-    is_worse = after.selection < before.selection
+    is_worse = not selection.is_better(_validated(model, material, params), of_frozen, truth, material.kind)
     if is_worse:
         model.load_state_dict(weights)
     if updates is not None:
@@ -144,6 +147,11 @@ def _finetuned(
     if is_worse:
         return *of_head, in_head
     return facts | {"macro_f1": after.macro_f1, "log_loss": after.log_loss}, f"epoch {best} of fine-tuning", trained
+
+
+def _validated(model: Any, material: Material, params: Params) -> npt.NDArray[np.float64]:
+    """Logits (clips, classes) of the validation clips, heard as they are."""
+    return logits_of(model.eval(), material.validation_batches(params.finetune.batch_size))
 
 
 def _learning_rate(params: Params) -> float:
@@ -234,7 +242,7 @@ def _calibrated(model: Any, material: Material, params: Params) -> Calibration |
     """What `calibrate` in params.yaml asks for, fitted on the validation clips; None when it asks for nothing."""
     if not (params.calibrate.temperature or params.calibrate.thresholds):
         return None
-    scores = logits_of(model.eval(), material.validation_batches(params.finetune.batch_size))
+    scores = _validated(model, material, params)
     return calibration.fit(scores, material.targets(material.validation), params.calibrate, material.kind)
 
 

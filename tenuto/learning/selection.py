@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from tenuto.labels import LabelType
 from tenuto.learning.batches import Material
-from tenuto.learning.calibration import PLAIN, log_loss
+from tenuto.learning.calibration import PLAIN, fit_temperature, log_loss
 from tenuto.learning.predictor import logits_of
 
 
@@ -26,6 +26,22 @@ class Scores:
     def selection(self) -> float:
         """Macro-F1, with the log loss to decide between equals: higher is better."""
         return self.macro_f1 - 1e-4 * min(self.log_loss, 10.0)
+
+
+def is_better(
+    one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], truth: npt.NDArray[Any], kind: LabelType = "one"
+) -> bool:
+    """Whether the first of two models does better, by their logits (clips, classes) for the same clips.
+
+    By macro-F1 where they differ by more than its standard error, taken for that of a share of the clips. Models that
+    the clips cannot tell apart in this way are told apart by their log loss, each at the temperature that suits it.
+    """
+    first, second = (score(logits, truth, kind).macro_f1 for logits in (one, other))
+    share = (first + second) / 2
+    if abs(first - second) > np.sqrt(share * (1 - share) / len(truth)):
+        return first > second
+    losses = [log_loss(logits / fit_temperature(logits, truth, kind), truth, kind) for logits in (one, other)]
+    return losses[0] < losses[1]
 
 
 def validate(model: Any, material: Material, batch_size: int) -> Scores:
