@@ -30,13 +30,15 @@ def choose(clips: pd.DataFrame, data: Path, params: Params, group: str | None, c
         found = compare(clips, data, params, group, cache, asked="validation")
     except TrainingError as error:
         return nothing(str(error).rstrip("."))
+    if found.use == NONE:
+        return nothing(found.why)
     by_name = {trial.remedy: trial for trial in found.trials}
     figures = {NONE: _figures(by_name[NONE]), found.use: _figures(by_name[found.use])}
     return Remedy(use=found.use, why=found.why, choices=by_name[found.use].choices, figures=figures)
 
 
 def nothing(why: str) -> Remedy:
-    """No choice, since nothing can be told: what params.yaml says of `augment` and `imbalance` stands."""
+    """No choice, since nothing could be shown: what params.yaml says of `augment` and `imbalance` stands."""
     return Remedy(use=NONE, why=f"{why}; augment.fill and imbalance stand as they are", choices={})
 
 
