@@ -57,8 +57,8 @@ def train_candidate(
     """The candidate, trained on the clips of split 'train' and chosen on 'validation', as the folder `output`.
 
     `clips` is the manifest with `split`; their paths are relative to `data`. A finished `output` is taken as it is, a
-    killed training goes on. Raises TrainingError when the splits are too small, or the backbone cannot be trained in
-    the way that is asked for.
+    killed training goes on. Raises TrainingError when the splits are too small, SettingsError when the backbone
+    cannot be trained in the way that is asked for.
     """
     if (output / checkpoint.RECORD_NAME).is_file():
         return checkpoint.read(output)

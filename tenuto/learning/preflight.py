@@ -107,6 +107,12 @@ def problems(params: Params, known: Known) -> Iterator[Problem]:
             f"model.lora_rank = {params.model.lora_rank} cannot be used: {known.name} has no attention to update; "
             "wanted 0, or model.adapter_size instead",
         )
+    if params.finetune.gradient_checkpointing and known.has_attention is False:
+        yield Problem(
+            "finetune.gradient_checkpointing",
+            f"finetune.gradient_checkpointing = true cannot be used: {known.name} has no attention, whose layers it is "
+            "for; wanted false",
+        )
     yield from _window_problems(params, entry)
 
 

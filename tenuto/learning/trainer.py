@@ -18,7 +18,7 @@ from torch.optim.optimizer import Optimizer
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from tenuto.errors import TrainingError
+from tenuto.errors import SettingsError
 from tenuto.learning import backbones, execution, optimizers, resuming, selection, unfreezing
 from tenuto.learning.averaging import Average
 from tenuto.learning.backbones import families
@@ -38,10 +38,10 @@ OnEpoch = Callable[[int, Scores], None]
 
 
 def check(model: Any, settings: FinetuneSettings) -> None:
-    """Raises TrainingError when `settings` ask of a model what it cannot do."""
+    """Raises SettingsError when `settings` ask of a model what it cannot do."""
     unfreezing.check(families.stack(model), settings.unfreeze)
     if settings.gradient_checkpointing and execution.checkpointed(model) is None:
-        raise TrainingError(
+        raise SettingsError(
             f"finetune.gradient_checkpointing true: {type(model).__name__} cannot do it; wanted false, or a "
             "transformer such as wav2vec2, whisper or ast."
         )
@@ -61,7 +61,7 @@ def train(
 ) -> tuple[Scores, int]:
     """The validation scores of the best epoch, and its number; `model` then has the weights of that epoch.
 
-    With `settings.averaging` those are the averaged ones. `work` holds what is needed to resume. Raises TrainingError
+    With `settings.averaging` those are the averaged ones. `work` holds what is needed to resume. Raises SettingsError
     when the model cannot be trained in the way that `settings` ask for.
     """
     check(model, settings)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tenuto.errors import TrainingError
+from tenuto.errors import SettingsError
 
 Choice = str | int
 """`finetune.unfreeze`: all, head, gradual, or how many layers from the top."""
@@ -52,10 +52,10 @@ class Unfreezing:
 
 
 def check(stack: Sequence[Sequence[nn.Parameter]], choice: Choice) -> None:
-    """Raises TrainingError when more layers are wanted than there are."""
+    """Raises SettingsError when more layers are wanted than there are."""
     layers = len(stack) - 2
     if isinstance(choice, int) and choice > layers:
-        raise TrainingError(
+        raise SettingsError(
             f"finetune.unfreeze {choice}: the model has {layers} layers; wanted at most {layers}, all, head or gradual."
         )
 

@@ -61,6 +61,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             params("openai/whisper-tiny", model={"window_seconds": 40}),
             "model.window_seconds = 40 cannot be used with openai/whisper-tiny; wanted 0.5 to 30",
         ),
+        (
+            params(finetune={"gradient_checkpointing": True}),
+            "finetune.gradient_checkpointing = true cannot be used: speech-embedding has no attention",
+        ),
         (params(model={"window_seconds": 1}), "cannot be used with speech-embedding; wanted 1.28 or more"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from tenuto.errors import TrainingError
+from tenuto.errors import SettingsError
 from tenuto.learning import backbones, selection, trainer
 from tenuto.learning.batches import Material, TrainingBatches
 from tenuto.settings import AugmentSettings, FinetuneSettings
@@ -221,9 +221,9 @@ def test_only_the_head_moves_when_nothing_else_is_free(material: Material, tmp_p
 
 
 def test_what_a_model_cannot_do_is_refused(material: Material, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"finetune\.gradient_checkpointing true: Speech\w+ cannot do it"):
+    with pytest.raises(SettingsError, match=r"finetune\.gradient_checkpointing true: Speech\w+ cannot do it"):
         train(scratch(), material, tmp_path, finetune={"gradient_checkpointing": True})
-    with pytest.raises(TrainingError, match=r"finetune\.unfreeze 21: the model has 20 layers"):
+    with pytest.raises(SettingsError, match=r"finetune\.unfreeze 21: the model has 20 layers"):
         train(scratch(), material, tmp_path, finetune={"unfreeze": 21})
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenuto.errors import TrainingError
+from tenuto.errors import SettingsError
 from tenuto.learning.unfreezing import Unfreezing, free_levels
 
 
@@ -52,7 +52,7 @@ def test_what_was_frozen_before_stays_frozen() -> None:
 
 def test_more_layers_than_there_are_is_an_error_with_their_number() -> None:
     model = network()
-    with pytest.raises(TrainingError, match=r"finetune\.unfreeze 4: the model has 3 layers; wanted at most 3"):
+    with pytest.raises(SettingsError, match=r"finetune\.unfreeze 4: the model has 3 layers; wanted at most 3"):
         Unfreezing(model, [list(layer.parameters()) for layer in model], 4, epochs=1)
 
 
