@@ -107,7 +107,7 @@ DEFAULT_SPACE: dict[str, dict[str, Choices | Range]] = {
         "augment.fill": (0.0, 0.5, 1.0),
     },
     "finetune": {
-        "finetune.learning_rate": Range(low=1e-5, high=1e-3, log=True),
+        "finetune.learning_rate": Range(low=1e-5, high=1e-2, log=True),
         "finetune.optimizer": ("adamw", "sgd", "adafactor", "lion"),
         "finetune.unfreeze": ("all", "head", "gradual"),
         "model.head": ("linear", "mlp", "prototype"),
