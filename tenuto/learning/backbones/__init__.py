@@ -31,6 +31,11 @@ SCRATCH = (log_mel.CNN, log_mel.CRNN)
 """Networks without pre-trained weights, for baselines."""
 
 _PLAIN = ModelSettings()
+_HUB_SECONDS = 10.0
+_WANTED = (
+    f"wanted {EMBEDDED!r}, a folder with a transformers audio checkpoint (config.json, preprocessor_config.json, "
+    "weights) or a hub id."
+)
 
 __all__ = ["EMBEDDED", "SCRATCH", "Backbone", "head", "pooled", "quiet", "register", "resolve"]
 
@@ -147,6 +152,7 @@ def resolve(name: str, revision: str | None = None, *, root: Path = Path()) -> B
             feature_extractor=feature_extractor,
         )
     revision = catalogue.pinned(name, revision)
+    _require_hub(name, revision)
     config, feature_extractor = _read(name, revision)
     known, stated = catalogue.entry(name), licences.of_card(_card(name, revision))
     return Backbone(
@@ -224,16 +230,35 @@ def _read(source: str, revision: str | None) -> tuple[Any, Any]:
                 AutoFeatureExtractor.from_pretrained(source, revision=revision, trust_remote_code=False),
             )
         except (OSError, ValueError, KeyError) as error:
-            raise BackboneError(
-                f"backbone {source!r} cannot be loaded: wanted {EMBEDDED!r}, a folder with a transformers audio "
-                f"checkpoint (config.json, preprocessor_config.json, weights) or a hub id. {first_line(error)}"
-            ) from error
+            raise BackboneError(f"backbone {source!r} cannot be loaded: {_WANTED} {first_line(error)}") from error
     if isinstance(found[0], TailoredConfig):
         raise BackboneError(
             f"backbone {source!r} was tailored already, with a pool and a head of its own; wanted the backbone that it "
             "was made of."
         )
     return found
+
+
+def _require_hub(name: str, revision: str) -> None:
+    """BackboneError when a hub id is not in the local cache and the hub does not answer.
+
+    Asked once: a download would ask six times for every file, with a pause before each.
+    """
+    import httpx2
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            return
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=_HUB_SECONDS)
+    except (HfHubHTTPError, ValueError):  # it answered; what is wrong is said by the loading
+        return
+    except (httpx2.TransportError, OSError) as error:
+        raise BackboneError(
+            f"backbone {name!r} cannot be loaded: {_WANTED} It is not in the hub's local cache, and the hub cannot be "
+            f"reached: {first_line(error)}"
+        ) from error
 
 
 def _load(source: str, config: Any, revision: str) -> Any:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 from torch import nn
@@ -115,3 +116,17 @@ def test_code_that_a_checkpoint_brings_along_is_not_run_and_nobody_is_asked(tmp_
     (tmp_path / "configuration_ced.py").write_text("raise SystemExit('it was run')")
     with pytest.raises(BackboneError, match=r"cannot be loaded: .* execute"):
         backbones.resolve(str(tmp_path))
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def cut_off(url: str, **_: object) -> None:
+        asked.append(url)
+        raise httpx2.ConnectError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", cut_off)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", pytest.fail)
+    with pytest.raises(BackboneError, match="the hub cannot be reached: Name or service not known"):
+        backbones.resolve("no/where")
+    assert len(asked) == 1 and "no/where" in asked[0]
