@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flows.backbones import Speed
     from tenuto.learning.recommendation import Ranked
 
-app = typer.Typer(help="Backbones: what there is, what suits your data, how fast it is on this machine.")
+app = typer.Typer(help="Backbones: without a command the list of them; what suits your data, and how fast it is here.")
 
 WIDE = 175
 """Columns of a terminal from which the table fits; below, each backbone gets lines of its own."""

@@ -38,9 +38,9 @@ def compare(
 ) -> None:
     """Compare backbones and heads on one dataset and the same splits, in score, cost and licence.
 
-    Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for finetune.epochs
-    12 at least. Scores are of the test clips; `imbalance.remedy: auto` has no part in them. Finished rows are not
-    computed again. Nothing is registered.
+    Heads on frozen embeddings take minutes; log-mel-cnn and log-mel-crnn are trained from scratch, for 12 epochs or
+    more. Scores are of the test clips; `imbalance.remedy: auto` has no part in them. An interrupted comparison goes on
+    where it was. Nothing is registered.
 
     Example: `tenuto compare --backbone speech-embedding --head linear --head mlp`
     """

@@ -28,8 +28,8 @@ def curve(
 ) -> None:
     """Draw the label-efficiency curve: macro-F1 of transfer and of training from scratch, by clips per class.
 
-    Trains once per size and draw for transfer and four small networks from scratch: minutes to hours. Scores are of the
-    test clips; `imbalance.remedy: auto` has no part in it, and nothing is registered.
+    For each size and draw a model is fine-tuned, and small networks are trained from scratch: minutes to hours. Scores
+    are of the test clips; `imbalance.remedy: auto` has no part in them. Nothing is registered.
 
     Example: `tenuto curve --sizes 5,20,100 --seeds 3`
     """

@@ -54,7 +54,7 @@ def _show(found: Comparison) -> None:
     word = "rare" if rare.is_rare else "nothing is rare; the smallest"
     terminal.out.print(
         f"{word}: class {escape(repr(rare.label))} has {rare.label_clips} training clips{escape(group)}; "
-        f"{found.seeds} trials each, {found.test_clips} test clips",
+        f"{found.seeds} {'trial' if found.seeds == 1 else 'trials'} each, {found.test_clips} test clips",
         highlight=False,
     )
     columns = ["remedy", "macro-F1", f"recall of {rare.label}", f"precision of {rare.label}"]
@@ -65,6 +65,9 @@ def _show(found: Comparison) -> None:
         table.add_row(escape(trial.remedy), *_cells(trial), style=style)
     terminal.out.print(table)
     terminal.out.print(f"use [bold]{escape(found.use)}[/]: {escape(found.why)}", highlight=False)
+    if found.use == NONE and not rare.is_rare:
+        terminal.out.print("nothing is rare: augment.fill and imbalance may stand as they are", highlight=False)
+        return
     for line in _settings(found):
         terminal.out.print(f"  {escape(line)}", highlight=False)
     if found.use != NONE:

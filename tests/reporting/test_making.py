@@ -52,6 +52,8 @@ def test_a_kept_head_was_not_fine_tuned_and_has_no_adapters(whole: card.CardInpu
 
 def test_windows_lora_and_layers_are_told(whole: card.CardInputs) -> None:
     settings = params(model={"window_seconds": 5, "lora_rank": 8, "pool": "gru", "head": "prototype"})
+    text = card.render(replace(whole, params=settings, checkpoint=made(whole, TUNED)), NO_FILE)
+    assert "a prototype head; LoRA updates of rank 8, merged into frozen matrices." in text, "not cut"
     told = "windows of 5 s, 50% of each heard again by the next; GRU pooling over time; a prototype head"
     lora = "LoRA updates of rank 8, merged into frozen matrices"
     assert making.built(settings, made(whole, TUNED)) == [f"Built with {told}; {lora}."]
