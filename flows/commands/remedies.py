@@ -64,18 +64,18 @@ def _show(found: Comparison) -> None:
         style = "bold green" if trial.remedy == found.use else ""
         table.add_row(escape(trial.remedy), *_cells(trial), style=style)
     terminal.out.print(table)
-    terminal.out.print(f"use [bold]{escape(found.use)}[/]: {escape(found.why)}", highlight=False)
-    if found.use == NONE and not rare.is_rare:
-        terminal.out.print("nothing is rare: augment.fill and imbalance may stand as they are", highlight=False)
+    if found.use == NONE:
+        stay = "augment.fill and imbalance in params.yaml may stay as they are"
+        terminal.out.print(f"use [bold]{NONE}[/]: {escape(found.why)}; {stay}", highlight=False)
         return
+    terminal.out.print(f"use [bold]{escape(found.use)}[/]: {escape(found.why)}", highlight=False)
     for line in _settings(found):
         terminal.out.print(f"  {escape(line)}", highlight=False)
-    if found.use != NONE:
-        terminal.out.print(
-            "found on the test clips, by which the gate then judges: its figures will flatter this choice; "
-            "`imbalance.remedy: auto` chooses on the validation clips",
-            highlight=False,
-        )
+    terminal.out.print(
+        "found on the test clips, by which the gate then judges: its figures will flatter this choice; "
+        "`imbalance.remedy: auto` chooses on the validation clips",
+        highlight=False,
+    )
 
 
 def _cells(trial: Trial) -> list[str]:
