@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,3 +143,33 @@ def test_low_rank_updates_are_written_as_plain_weights(
 
 def setup_weights(clips: pd.DataFrame, folder: Path, settings: Params) -> dict[str, torch.Tensor]:
     return preparation.set_up(clips, folder / "data", settings).pretrained(settings).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("model", "averaging"),
+    [({"pool": "attention", "adapter_size": 3}, "ema"), ({"lora_rank": 2}, "none")],
+    ids=["attention, adapters and EMA", "LoRA"],
+)
+def test_a_tailored_training_that_was_killed_ends_with_the_bits_it_would_have_had(
+    folder: Path, clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], averaging: str
+) -> None:
+    monkeypatch.setattr(selection, "is_better", lambda *_: True)  # no head is kept
+    work = folder / f"killed-{averaging}"
+    backbone = tiny_checkpoint("wav2vec2", work / "backbone")
+    choices = {"epochs": 3, "batch_size": 2, "averaging": averaging, "learning_rate": 1e-2}
+    settings = params(backbone=str(backbone), model=model, finetune=choices)
+    arguments = (clips.groupby(["label", "split"]).head(2), folder / "data", settings, folder / "cache")
+    whole = finetune.train_candidate(*arguments, work / "whole")
+
+    def kill(step: int, total: int) -> None:
+        if step > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train_candidate(*arguments, work / "resumed", on_progress=kill)
+    steps: list[int] = []
+    resumed = finetune.train_candidate(*arguments, work / "resumed", on_progress=lambda step, _: steps.append(step))
+    assert steps[0] > 1, "began from the start"
+    assert "of fine-tuning" in resumed.origin and resumed.validation == whole.validation
+    first, second = ((made.path / "model.safetensors").read_bytes() for made in (whole, resumed))
+    assert first == second
