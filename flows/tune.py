@@ -27,7 +27,7 @@ from tenuto.learning.trials import Asked, Result
 from tenuto.learning.tuning import Study, Trial
 from tenuto.records import DatasetVersion, Record
 from tenuto.reporting import tuning as page
-from tenuto.search_space import overrides, space_of
+from tenuto.search_space import effective, overrides, space_of
 
 log = logging.getLogger("tenuto.tune")
 
@@ -112,7 +112,7 @@ def search(job: Job, study: Study, clips: Path, work: Path, run: str) -> None:
             if known := study.known(asked):
                 tell(job, study, asked, known, run)
             else:
-                under_way[begin(job, asked, len(study.trials) + len(under_way), clips, work)] = asked
+                under_way[begin(job, asked, len(study.trials) + len(under_way) + 1, clips, work)] = asked
         if under_way:
             done = next(as_completed(list(under_way)))
             tell(job, study, under_way.pop(done), done.result(), run)
@@ -143,7 +143,7 @@ def tell(job: Job, study: Study, asked: Asked, result: Result, run: str) -> None
     ahead = f"best {best:.4f}" if best is not None else ""
     log.info(
         "%3d/%d  macro-F1 %-7s %s  %s%s",
-        trial.number + 1,
+        trial.number,
         job.params.tune.trials,
         score,
         ahead,
@@ -155,7 +155,8 @@ def tell(job: Job, study: Study, asked: Asked, result: Result, run: str) -> None
 
 def conclude(job: Job, name: str, study: Study, run: str, before: int) -> Tuned:
     """The best settings, and the page about all trials."""
-    trials, best = study.trials, study.best
+    trials = study.trials
+    best = study.best.model_copy(update={"settings": effective(job.params, study.best.settings)})
     (present,) = [trial for trial in trials if trial.is_present]
     report = job.workspace.reports / "tune" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
     importances = study.importances()

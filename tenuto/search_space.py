@@ -153,6 +153,16 @@ def with_settings(params: Params, settings: Mapping[str, Any]) -> Params:
     return found.model_copy(update={"tune": params.tune})
 
 
+def effective(params: Params, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that nothing in a model of these settings takes notice of."""
+    from tenuto.settings import LEARNED_POOLS
+
+    model = with_settings(params, settings).model
+    idle: set[str] = set() if model.head == "mlp" or model.pool in LEARNED_POOLS else {"model.hidden_size"}
+    idle |= set() if model.head == "linear" else {"finetune.probe_c"}
+    return {key: value for key, value in settings.items() if key not in idle}
+
+
 def is_whole(params: Params, key: str) -> bool:
     """True when the setting takes whole numbers only."""
     return float not in _kinds_at(params, key)

@@ -164,3 +164,16 @@ def test_what_a_remedy_decides_is_no_part_of_a_search() -> None:
         SettingsError, match=r"tune.space.augment.fill and imbalance.remedy = 'auto' do not go together"
     ):
         search_space.check(asked, "params.yaml")
+
+
+def test_settings_that_nothing_takes_notice_of_are_left_out() -> None:
+    found = {"model.head": "linear", "model.hidden_size": 64, "finetune.probe_c": 0.5}
+
+    def left(**choices: str) -> set[str]:
+        settings = found | {f"model.{name}": value for name, value in choices.items()}
+        return set(search_space.effective(Params(name="digits"), settings)) - {"model.pool"}
+
+    assert left() == {"model.head", "finetune.probe_c"}
+    assert left(head="mlp") == {"model.head", "model.hidden_size"}
+    assert left(head="prototype") == {"model.head"}
+    assert left(pool="gru") == set(found)

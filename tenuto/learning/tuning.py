@@ -38,7 +38,7 @@ _FEWEST_FOR_IMPORTANCE = 4
 class Trial(Result):
     """A trial that came to an end: what was set beside params.yaml, and what it came to."""
 
-    number: int = Field(description="from 0, in the order in which they ended")
+    number: int = Field(description="from 1, in the order in which they ended")
     settings: dict[str, Any]
     is_present: bool = Field(description="params.yaml as it is")
     state: Literal["complete", "pruned"]
@@ -94,7 +94,7 @@ class Study:
         """The trial, ended and kept."""
         trial = Trial(
             **result.model_dump(),
-            number=len(self._study.get_trials(deepcopy=False, states=_FINISHED)),
+            number=len(self._study.get_trials(deepcopy=False, states=_FINISHED)) + 1,
             settings=asked.settings,
             is_present=asked.is_present,
             state="pruned" if result.reason else "complete",

@@ -89,15 +89,15 @@ def history(trials: Sequence[Trial], best: Trial, present: Trial) -> History:
         return (score - low) / (high - low)
 
     last = max(len(trials) - 1, 1)
-    dots = tuple(Dot(trial.number / last, max(up(_f1(trial)), 0.0), _kind(trial, best)) for trial in scored)
+    dots = tuple(Dot((trial.number - 1) / last, max(up(_f1(trial)), 0.0), _kind(trial, best)) for trial in scored)
     steps: list[tuple[float, float]] = []
     reached = float("-inf")
     for trial in scored:
         if trial.state == "complete" and _f1(trial) > reached:
             if steps:
-                steps.append((trial.number / last, up(reached)))
+                steps.append(((trial.number - 1) / last, up(reached)))
             reached = _f1(trial)
-            steps.append((trial.number / last, up(reached)))
+            steps.append(((trial.number - 1) / last, up(reached)))
     steps.append((1.0, up(reached)))
     below = sum(up(_f1(trial)) < 0 for trial in scored)
     return History(dots, tuple(steps), up(_f1(present)), low, high, below)

@@ -28,7 +28,7 @@ def workspace(shell: Shell, recordings: Path, tmp_path: Path) -> Path:
 
 def test_the_search_goes_on_where_it_was_and_the_winner_goes_through_the_gate(shell: Shell, workspace: Path) -> None:
     first = shell.json(workspace, *SEARCH[:-1], "2", "--no-retrain")["tune"]
-    assert first["ran"] == 2 and [trial["number"] for trial in first["trials"]] == [0, 1]
+    assert first["ran"] == 2 and [trial["number"] for trial in first["trials"]] == [1, 2]
     assert first["trials"][0]["is_present"] and first["trials"][0]["settings"] == {}
     whole = shell.json(workspace, *SEARCH, *QUICK, code=None)
     tuned = whole["tune"]
@@ -45,7 +45,7 @@ def test_the_search_goes_on_where_it_was_and_the_winner_goes_through_the_gate(sh
     experiment = client.get_experiment_by_name("chirps trials")
     assert experiment is not None
     children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{tuned['mlflow_run']}'")
-    assert sorted(run.info.run_name or "" for run in children) == [f"trial {number}" for number in range(4)]
+    assert sorted(run.info.run_name or "" for run in children) == [f"trial {number}" for number in range(1, 5)]
     best = {run.info.run_name: run for run in children}[f"trial {tuned['best']['number']}"]
     assert best.data.metrics["macro_f1"] == pytest.approx(tuned["best"]["macro_f1"])
     assert [file.path for file in client.list_artifacts(tuned["mlflow_run"])] == [Path(tuned["report"]).name]

@@ -13,17 +13,17 @@ from tenuto.reporting import tuning
 
 
 def trial(number: int, f1: float | None, **more: Any) -> Trial:
-    settings = {} if number == 0 else {"finetune.probe_c": 0.12345, "model.head": "mlp"}
-    values: dict[str, Any] = {"settings": settings, "is_present": number == 0, "state": "complete", "seconds": 1.5}
+    settings = {} if number == 1 else {"finetune.probe_c": 0.12345, "model.head": "mlp"}
+    values: dict[str, Any] = {"settings": settings, "is_present": number == 1, "state": "complete", "seconds": 1.5}
     return Trial(number=number, macro_f1=f1, log_loss=None if f1 is None else 0.5, **(values | more))
 
 
 TRIALS = (
-    trial(0, 0.8),
-    trial(1, 0.2, state="pruned", reason="below the median after epoch 2"),
-    trial(2, 0.85),
-    trial(3, None, state="pruned", reason="<b>do not go together</b>"),
-    trial(4, 0.9),
+    trial(1, 0.8),
+    trial(2, 0.2, state="pruned", reason="below the median after epoch 2"),
+    trial(3, 0.85),
+    trial(4, None, state="pruned", reason="<b>do not go together</b>"),
+    trial(5, 0.9),
 )
 
 
@@ -45,7 +45,7 @@ def test_the_picture_goes_from_the_present_or_middle_score_to_the_best() -> None
 
 
 def test_the_best_comes_first_and_the_pruned_last_in_their_order() -> None:
-    assert [trial.number for trial in tuning.ranked(TRIALS)] == [4, 2, 0, 1, 3]
+    assert [trial.number for trial in tuning.ranked(TRIALS)] == [5, 3, 1, 2, 4]
 
 
 def test_settings_become_lines_of_params_yaml() -> None:
@@ -69,7 +69,7 @@ def test_settings_become_lines_of_params_yaml() -> None:
     ]
 
 
-@pytest.mark.parametrize(("best", "headline"), [(4, "Trial 4 did better"), (0, "The present settings stay")])
+@pytest.mark.parametrize(("best", "headline"), [(4, "Trial 5 did better"), (0, "The present settings stay")])
 def test_the_page_says_what_came_of_it_and_escapes_what_it_is_told(tmp_path: Path, best: int, headline: str) -> None:
     inputs = tuning.TuneInputs(
         name="digits",
