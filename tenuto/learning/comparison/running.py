@@ -7,15 +7,15 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from tenuto.errors import TenutoError, TrainingError
-from tenuto.learning import augment, checkpoint, finetune
+from tenuto.errors import BackboneError, TenutoError, TrainingError
+from tenuto.learning import augment, backbones, checkpoint, finetune
 from tenuto.learning.comparison.choices import Choice
 from tenuto.learning.comparison.summary import Trained, summarise
 from tenuto.learning.comparison.table import Comparison, Figures
@@ -38,6 +38,7 @@ class _Job:
     params: Params
     cache: Path
     identity: tuple[str, ...]
+    absent: dict[str, BackboneError] = field(default_factory=dict)
 
     @property
     def test(self) -> pd.DataFrame:
@@ -120,10 +121,22 @@ def _params(choice: Choice, job: _Job) -> Params:
 
 
 def _trained(choice: Choice, params: Params, job: _Job) -> Trained:
+    _require(params, job)
     train = finetune.train_baseline if choice.way == "from scratch" else finetune.train_candidate
     with tempfile.TemporaryDirectory(prefix="tenuto-compare-") as folder:
         made = train(job.clips, job.data, params, job.cache, Path(folder) / "model")
         return _measured(made, job)
+
+
+def _require(params: Params, job: _Job) -> None:
+    """Raises what is wrong with the row's backbone; one that is absent is looked for once in a comparison."""
+    if params.backbone in job.absent:
+        raise job.absent[params.backbone]
+    try:
+        backbones.resolve(params.backbone, params.backbone_revision, root=job.data.parent)
+    except BackboneError as error:
+        job.absent[params.backbone] = error
+        raise
 
 
 def _measured(made: Checkpoint, job: _Job) -> Trained:

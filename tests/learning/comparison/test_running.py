@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tenuto.errors import TrainingError
+from tenuto.errors import BackboneError, TrainingError
 from tenuto.learning import finetune
 from tenuto.learning.comparison import running
 from tenuto.learning.comparison.choices import Choice
@@ -49,12 +49,28 @@ def test_a_finished_row_is_kept_for_the_same_settings_and_a_backbone_that_is_abs
     assert row.figures.licence == "Apache-2.0"
     assert "'nowhere/to-be-found' cannot be loaded" in absent.problem and absent.figures is None
     assert found.chosen == found.reference == LINEAR.title
-    assert trained == [0, 0], "the second is the absent one"
+    assert trained == [0], "the second is the absent one"
     assert run() == found
-    assert trained == [0, 0, 0], "only the absent one is tried again"
+    assert trained == [0]
     run(seed=1)
     run(md5="2")
-    assert trained[3:] == [1, 1, 0, 0]
+    assert trained[1:] == [1, 0]
+
+
+def test_an_absent_backbone_is_looked_for_once(
+    clips: pd.DataFrame, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def resolve(name: str, *_: Any, **__: Any) -> None:
+        asked.append(name)
+        raise BackboneError("absent")
+
+    monkeypatch.setattr("tenuto.learning.backbones.resolve", resolve)
+    rows = [ABSENT, ABSENT.model_copy(update={"head": "mlp"})]
+    found = running.compare(clips, data, chirps.params(), None, tmp_path, rows, identity=[])
+    assert [row.problem for row in found.rows] == ["absent", "absent"]
+    assert asked == [ABSENT.backbone]
 
 
 def test_clips_without_a_test_split_cannot_be_compared_on(clips: pd.DataFrame, data: Path, tmp_path: Path) -> None:
