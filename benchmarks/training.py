@@ -27,8 +27,9 @@ import soundfile
 import torch
 
 from benchmarks.command import FSDD, machine, require_recordings
-from tenuto.learning import execution, frozen, preparation, selection, trainer
-from tenuto.learning.optimizers import RATE_FACTORS
+from tenuto.learning import frozen, preparation, selection
+from tenuto.learning.training import execution, trainer
+from tenuto.learning.training.optimizers import RATE_FACTORS
 from tenuto.settings import Params
 
 ROUNDS = 3

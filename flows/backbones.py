@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tenuto.errors import BackboneError
-from tenuto.learning import catalogue, recommendation
-from tenuto.learning.recommendation import Facts
+from tenuto.learning import catalogue
+from tenuto.learning.catalogue import recommendation
+from tenuto.learning.catalogue.recommendation import Facts
 from tenuto.records import Record
 from tenuto.settings import ModelSettings, Params
 from tenuto.workspace import Workspace

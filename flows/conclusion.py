@@ -14,7 +14,7 @@ from prefect import runtime
 from flows.job import Job, Run
 from tasks import audit, registry, track
 from tasks import report as reporting
-from tenuto.learning import licences
+from tenuto.learning.catalogue import licences
 from tenuto.records import Outcome, RegisteredModel, Verdict
 from tenuto.reporting import card
 from tenuto.reporting.card import CardInputs

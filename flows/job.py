@@ -19,7 +19,8 @@ from flows import servers
 from flows.stages import Stages
 from tasks import registry
 from tenuto.deciding.policy import Policy, load_policy
-from tenuto.learning import checkpoint, preflight
+from tenuto.learning import checkpoint
+from tenuto.learning.catalogue import preflight
 from tenuto.records import (
     Checkpoint,
     DatasetVersion,

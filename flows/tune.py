@@ -22,9 +22,9 @@ from flows.job import Job
 from flows.stages import ctrl_c
 from tasks import dataset, split, tune
 from tasks.track import trials as tracked
-from tenuto.learning import trials
-from tenuto.learning.trials import Asked, Result
-from tenuto.learning.tuning import Study, Trial
+from tenuto.learning.tuning import trials
+from tenuto.learning.tuning.study import Study, Trial
+from tenuto.learning.tuning.trials import Asked, Result
 from tenuto.records import DatasetVersion, Record
 from tenuto.reporting import tuning as page
 from tenuto.search_space import effective, overrides, space_of

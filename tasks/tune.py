@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tenuto.settings import Params
 
 if TYPE_CHECKING:
-    from tenuto.learning.trials import Asked, Result
+    from tenuto.learning.tuning.trials import Asked, Result
 
 
 class EndedError(Exception):
@@ -33,7 +33,7 @@ def trial(
     """What the settings of `asked` come to on the validation clips of the table at `clips`."""
     import pandas as pd
 
-    from tenuto.learning import trials
+    from tenuto.learning.tuning import trials
 
     def on_progress(done: int, total: int) -> None:
         if is_ended():

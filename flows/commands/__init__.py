@@ -17,7 +17,7 @@ from rich.markup import escape
 from flows import terminal
 from tenuto.deciding.policy import load_policy
 from tenuto.errors import DatasetError, ServerError, SettingsError
-from tenuto.learning import preflight
+from tenuto.learning.catalogue import preflight
 from tenuto.settings import Params, load_params
 from tenuto.splitting import holdout as holdout_file
 from tenuto.workspace import Workspace

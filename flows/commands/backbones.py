@@ -11,13 +11,13 @@ from rich.table import Table
 from flows import terminal
 from flows.commands import Json, Set, prepare
 from tenuto.errors import SettingsError, WorkspaceError
-from tenuto.learning import catalogue, licences, recommendation
-from tenuto.learning.catalogue import Domain, Entry
+from tenuto.learning import catalogue
+from tenuto.learning.catalogue import Domain, Entry, licences, recommendation
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
     from flows.backbones import Speed
-    from tenuto.learning.recommendation import Ranked
+    from tenuto.learning.catalogue.recommendation import Ranked
 
 app = typer.Typer(help="Backbones: without a command the list of them; what suits your data, and how fast it is here.")
 

@@ -1,7 +1,7 @@
 """What a training step is given: clips of about equal length, in a new order and newly augmented in each epoch.
 
-Separate from `tenuto.learning.trainer`, which steps: here is what is drawn, all of it from the seed and the number of
-the epoch.
+Separate from `tenuto.learning.training.trainer`, which steps: here is what is drawn, all of it from the seed and the
+number of the epoch.
 """
 
 from __future__ import annotations

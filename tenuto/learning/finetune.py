@@ -17,16 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tenuto.learning import backbones, calibration, checkpoint, frozen, preparation, selection, trainer
+from tenuto.learning import backbones, calibration, checkpoint, frozen, preparation, selection
 from tenuto.learning.backbones import adapters
 from tenuto.learning.batches import Material
 from tenuto.learning.calibration import Calibration
 from tenuto.learning.embedding import Progress
-from tenuto.learning.optimizers import RATE_FACTORS
 from tenuto.learning.predictor import logits_of
 from tenuto.learning.preparation import Setup
 from tenuto.learning.selection import Scores
-from tenuto.learning.trainer import OnEpoch
+from tenuto.learning.training import trainer
+from tenuto.learning.training.optimizers import RATE_FACTORS
+from tenuto.learning.training.trainer import OnEpoch
 from tenuto.records import Checkpoint
 from tenuto.settings import FinetuneSettings, ModelSettings, Params
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tenuto.learning.tuning import Trial
+from tenuto.learning.tuning.study import Trial
 from tenuto.reporting import pages
 
 _HEADROOM = 0.08

@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tenuto.learning import finetune, preparation, selection, trainer
+from tenuto.learning import finetune, preparation, selection
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.selection import Scores
+from tenuto.learning.training import trainer
 from tenuto.settings import Params
 from tests.chirps import params, tiny_checkpoint, write_clips
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tenuto.learning.tuning import Trial
+from tenuto.learning.tuning.study import Trial
 from tenuto.reporting import tuning
 
 

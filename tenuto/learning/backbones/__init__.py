@@ -20,10 +20,11 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 from tenuto.errors import BackboneError
 from tenuto.labels import MULTI_LABEL, LabelType
-from tenuto.learning import catalogue, licences
+from tenuto.learning import catalogue
 from tenuto.learning.backbones import families, log_mel, speech_embedding, tailored
 from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.backbones.tailored import TailoredConfig, TailoredForAudioClassification
+from tenuto.learning.catalogue import licences
 from tenuto.settings import ModelSettings
 
 EMBEDDED = speech_embedding.NAME

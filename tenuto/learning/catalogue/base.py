@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tenuto.learning import licences
+from tenuto.learning.catalogue import licences
 from tenuto.records import Record
 
 Domain = Literal["speech", "environmental", "music", "bio"]

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from tenuto.labels import parts
-from tenuto.learning import licences
+from tenuto.learning.catalogue import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Remedy, Verdict
 from tenuto.reporting import making, scores
 from tenuto.settings import Params

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tenuto.learning import catalogue, recommendation
-from tenuto.learning.recommendation import Facts, Ranked, Wishes, rank
+from tenuto.learning import catalogue
+from tenuto.learning.catalogue import recommendation
+from tenuto.learning.catalogue.recommendation import Facts, Ranked, Wishes, rank
 
 AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 CLAP, CLAP_MUSIC = "laion/clap-htsat-unfused", "laion/larger_clap_music"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tenuto.learning.averaging import FILE_NAME, Average, measure_batch_norms
+from tenuto.learning.training.averaging import FILE_NAME, Average, measure_batch_norms
 
 
 class Scaled(nn.Module):

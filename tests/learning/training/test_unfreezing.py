@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tenuto.errors import SettingsError
-from tenuto.learning.unfreezing import Unfreezing, free_levels
+from tenuto.learning.training.unfreezing import Unfreezing, free_levels
 
 
 def network() -> nn.Sequential:

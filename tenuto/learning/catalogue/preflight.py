@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from tenuto.deciding.policy import Policy
 from tenuto.errors import BackboneError, SettingsError
-from tenuto.learning import catalogue, licences
+from tenuto.learning import catalogue
+from tenuto.learning.catalogue import licences
 from tenuto.settings import Params, origin
 
 _WITHOUT_ATTENTION = ("tenuto-speech-embedding", "tenuto-log-mel")

@@ -19,14 +19,15 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from tenuto.errors import SettingsError
-from tenuto.learning import backbones, execution, optimizers, resuming, selection, unfreezing
-from tenuto.learning.averaging import Average
+from tenuto.learning import backbones, selection
 from tenuto.learning.backbones import families
 from tenuto.learning.batches import Material, TrainingBatches, draw_mixup, masked, mixed
 from tenuto.learning.losses import GroupDRO
 from tenuto.learning.preprocessing import Features, moved
 from tenuto.learning.selection import Scores
-from tenuto.learning.unfreezing import Unfreezing
+from tenuto.learning.training import execution, optimizers, resuming, unfreezing
+from tenuto.learning.training.averaging import Average
+from tenuto.learning.training.unfreezing import Unfreezing
 from tenuto.settings import AugmentSettings, FinetuneSettings
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from tenuto.errors import SettingsError, TrainingError
-from tenuto.learning import finetune, trials
+from tenuto.learning import finetune
 from tenuto.learning.selection import Scores
-from tenuto.learning.tuning import Study, Trial
+from tenuto.learning.tuning import trials
+from tenuto.learning.tuning.study import Study, Trial
 from tenuto.settings import Params
 from tests import chirps
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForAudioClassification
 
-from tenuto.learning import backbones, execution
+from tenuto.learning import backbones
+from tenuto.learning.training import execution
 from tests.chirps import tiny_checkpoint
 
 

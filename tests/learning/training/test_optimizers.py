@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForAudioClassification, Trainer, TrainingArguments
 
-from tenuto.learning import optimizers
 from tenuto.learning.backbones import families
+from tenuto.learning.training import optimizers
 from tenuto.settings import FinetuneSettings
 from tests.chirps import tiny_checkpoint
 

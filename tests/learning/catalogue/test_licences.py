@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tenuto.learning import licences
+from tenuto.learning.catalogue import licences
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from tenuto.errors import SettingsError
-from tenuto.learning import backbones, selection, trainer
+from tenuto.learning import backbones, selection
 from tenuto.learning.batches import Material, TrainingBatches
+from tenuto.learning.training import trainer
 from tenuto.settings import AugmentSettings, FinetuneSettings
 from tests.material import balanced, material
 

@@ -1,7 +1,8 @@
 """One trial of `tenuto tune`: settings beside params.yaml, scored on the validation clips.
 
-Separate from `tenuto.learning.tuning`, which says what is tried next: here a head is fitted on frozen embeddings, or a
-whole model is trained, and what goes wrong for reasons of the settings becomes the reason why the trial was pruned.
+Separate from `tenuto.learning.tuning.study`, which says what is tried next: here a head is fitted on frozen
+embeddings, or a whole model is trained, and what goes wrong for reasons of the settings becomes the reason why the
+trial was pruned.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from tenuto.learning.trials import Asked, Result
+from tenuto.learning.tuning.trials import Asked, Result
 from tenuto.search_space import Choices, Range, is_whole, space_of
 from tenuto.settings import Params
 

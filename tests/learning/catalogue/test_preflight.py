@@ -8,7 +8,7 @@ import pytest
 
 from tenuto.deciding.policy import Policy
 from tenuto.errors import BackboneError, SettingsError
-from tenuto.learning import preflight
+from tenuto.learning.catalogue import preflight
 from tenuto.settings import Params
 
 ANY, COMMERCIAL = Policy(), Policy(licences="commercial")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenuto.learning.trials import Result
-from tenuto.learning.tuning import Study, Trial
+from tenuto.learning.tuning.study import Study, Trial
+from tenuto.learning.tuning.trials import Result
 from tenuto.search_space import with_settings
 from tenuto.settings import Params
 from tests import chirps

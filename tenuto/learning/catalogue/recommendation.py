@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from tenuto import labels
-from tenuto.learning import licences, preflight
-from tenuto.learning.catalogue import ENTRIES, Domain, Entry
+from tenuto.learning.catalogue import ENTRIES, Domain, Entry, licences, preflight
 from tenuto.records import Record
 
 if TYPE_CHECKING:
