@@ -126,7 +126,7 @@ def test_killed_at_any_step(material: Material, tmp_path: Path, step: int) -> No
 PROCESS = """
 import os, pickle, signal, sys
 import torch
-from tests.learning.test_trainer import EVERYTHING, scratch, train
+from tests.learning.training.test_trainer import EVERYTHING, scratch, train
 
 torch.set_num_threads(1)
 folder, step = sys.argv[1], int(sys.argv[2])
