@@ -53,6 +53,7 @@ def test_a_first_run_registers_a_model_and_prints_the_documented_object(workspac
             "model",
             "metrics",
             "fill",
+            "remedy",
             "dataset",
             "run",
             "report",
