@@ -21,7 +21,9 @@ def compared(shell: Shell, recordings: Path, tmp_path_factory: pytest.TempPathFa
     root = parent / "chirps"
     shell.json(root, "data", "add", str(recordings), "--pattern", "{label}_{speaker}_{index}.wav")
     arguments = ("--backbone", "speech-embedding", "--backbone", "no/where", "--head", "linear")
-    return root, shell.json(root, "compare", *arguments)
+    with pytest.MonkeyPatch.context() as online:
+        online.delenv("HF_HUB_OFFLINE", raising=False)  # where the hub is not to be asked, the command refuses at once
+        return root, shell.json(root, "compare", *arguments)
 
 
 def test_every_row_is_a_child_run_and_names_no_clip(compared: tuple[Path, dict[str, Any]]) -> None:
