@@ -106,7 +106,8 @@ def test_the_window_is_that_of_the_longest_training_clip(
     choices = params(backbone=whole.source, model={"window_seconds": window_seconds})
     setup = preparation.set_up(clips, tmp_path / "data", choices)
     assert setup.backbone.config.max_length == frames
-    assert setup.material.preprocessing.max_seconds == (frames / 100 if window_seconds is None else 10.0)
+    most = choices.data.max_duration_seconds
+    assert setup.material.preprocessing.max_seconds == (frames / 100 if window_seconds is None else most)
 
 
 @pytest.mark.parametrize("family", ["ast", "whisper"])
