@@ -83,8 +83,9 @@ def made(tracking_uri: str, path: Path, entries: int = ENTRIES) -> Target:
     client = target.client
     experiment = target.client.create_experiment(NAME, artifact_location=(path.parent / "artifacts").as_uri())
     client.create_registered_model(NAME)
+    source = _described(path.parent / "model").as_uri()
     for _ in range(5):
-        client.create_model_version(NAME, source="file:///nowhere", tags={"tenuto.evaluated_against": "no champion"})
+        client.create_model_version(NAME, source=source, tags={"tenuto.evaluated_against": "no champion"})
     for number in range(entries):
         if number % 4 == 0:
             version = str(number // 4 % 5 + 1)
@@ -100,6 +101,17 @@ def made(tracking_uri: str, path: Path, entries: int = ENTRIES) -> Target:
             registry.carry_out.fn(tracking_uri, NAME, path, rejected, Grounds(run_id=run, dataset_md5="d41d8"))
     target.whole = path.read_bytes()
     return target
+
+
+def _described(folder: Path) -> Path:
+    """A model without weights: what it answers, which is all that a promotion reads."""
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = Schema([ColSpec("string", "label"), ColSpec("double", "p_up"), ColSpec("double", "p_down")])
+    Model(signature=ModelSignature(outputs=answers)).save(str(folder / "MLmodel"))
+    return folder
 
 
 def edit(target: Target, rng: np.random.Generator) -> Callable[[], None]:

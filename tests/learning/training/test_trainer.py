@@ -260,7 +260,7 @@ def test_the_weights_are_those_of_the_best_epoch_and_nothing_is_printed(
     assert begun == [0, 0, 1], "each epoch draws its own audio"
 
 
-@pytest.mark.parametrize("imbalance", [WORST_GROUP, {"loss": "logit-adjustment", "class_weights": "inverse"}])
+@pytest.mark.parametrize("imbalance", [WORST_GROUP, {"loss": "ldam", "class_weights": "inverse"}])
 def test_the_loss_is_where_the_model_is(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imbalance: dict[str, Any]
 ) -> None:
