@@ -6,7 +6,6 @@ read; 1 failed; 130 ended with Ctrl-C. With `--json` the last line of stdout is 
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import shlex
@@ -266,7 +265,9 @@ def _interrupt(*_: object) -> NoReturn:
 def _swallowed(unraisable: Any) -> None:
     """What Python calls for an exception in a finalizer, where it ends; a Ctrl-C that fell there comes once more."""
     if unraisable.exc_type is KeyboardInterrupt:
-        again = threading.Timer(0.05, _thread.interrupt_main)
+        # to the thread itself, which may be waiting for something by then
+        main = threading.main_thread().ident
+        again = threading.Timer(0.05, lambda: signal.pthread_kill(main, signal.SIGINT) if main else None)
         again.daemon = True
         again.start()
     else:

@@ -239,7 +239,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a 
 cli._set_up_process()
 try:
     Finalized()
-    time.sleep(20)
+    time.sleep(300)
 except KeyboardInterrupt:
     print("ended")
 """
