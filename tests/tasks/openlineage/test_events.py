@@ -1,20 +1,14 @@
-"""Events read back from where they went: the file, a live address, a dead one."""
+"""Events read back from the file that they went to."""
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 import subprocess
-import threading
-import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import jsonschema
@@ -26,88 +20,14 @@ from openlineage.client.serde import Serde
 
 from flows.stages import Stages
 from tasks import openlineage
-from tasks.openlineage import Events, discretion, facets, sending
+from tasks.openlineage import Events, discretion, facets
 from tenuto.errors import TrainingError
-from tenuto.records import Account, DatasetVersion, RegisteredModel, Verdict
+from tenuto.records import Account, RegisteredModel, Verdict
 from tenuto.reporting.report import ReportInputs
 from tenuto.workspace import Workspace
-from tests.reporting import sample
+from tests.tasks.openlineage.retrain import events, of
 
 FLOW_RUN = "d2f9a7b2-6f0e-4a55-9c7e-1b6b6f1d0a52"
-
-
-@pytest.fixture(autouse=True)
-def unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration of OpenLineage, whatever the machine has, and none that is left behind."""
-    for name in ("URL", "CONFIG", "DISABLED", "NAMESPACE", "API_KEY", "ENDPOINT"):
-        monkeypatch.delenv(f"OPENLINEAGE_{name}", raising=False)
-    # the library copies the address into these, which would outlast the test
-    for name in ("TYPE", "URL"):
-        monkeypatch.setenv(f"OPENLINEAGE__TRANSPORT__TRANSPORTS__DEFAULT_HTTP__{name}", "")
-        monkeypatch.delenv(f"OPENLINEAGE__TRANSPORT__TRANSPORTS__DEFAULT_HTTP__{name}")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
-    """A whole run's records; what is the manifest of a dataset has the speakers as groups."""
-    inputs = sample.whole_run(tmp_path_factory.mktemp("run"), per_cell=1)
-    assert inputs.dataset and inputs.clips_path and inputs.verdict
-    rule = inputs.verdict.rules[0].model_copy(
-        update={"rule": "Hana's recall", "reason": "speaker hana: recall 0.934", "plain": "recall 0.934"}
-    )
-    inputs = replace(inputs, verdict=inputs.verdict.model_copy(update={"rules": (rule, *inputs.verdict.rules)}))
-    pd.read_parquet(inputs.clips_path).drop(columns="split").to_parquet(inputs.dataset.manifest_path)
-    return inputs
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, run: ReportInputs) -> Workspace:
-    assert run.dataset
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "manifest.parquet").write_bytes(run.dataset.manifest_path.read_bytes())
-    return Workspace(tmp_path)
-
-
-def events(workspace: Workspace) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in workspace.events.read_text().splitlines()]
-
-
-def retrain(workspace: Workspace, run: ReportInputs) -> None:
-    """A flow that makes what a retrain makes."""
-    stages = Stages()
-    with stages.flow("retrain", workspace, "digits"):
-        with stages("fetch") as stage:
-            stage.made(run.dataset)
-        with stages("split") as stage:
-            stage.made(run.clips_path)
-        with stages("find champion") as stage:
-            stage.made(run.champion)
-        with stages("validate") as stage:
-            stage.made(run.validation)
-        for name in ("train candidate", "train baseline"):
-            with stages(name) as stage:
-                stage.made(run.checkpoint)
-        with stages("evaluate") as stage:
-            stage.made(run.evaluation)
-        with stages("decide") as stage:
-            stage.made(run.verdict)
-        with stages("register") as stage:
-            stage.made(run.registered)
-        with stages("report"):
-            pass
-
-
-@pytest.fixture
-def told(workspace: Workspace, run: ReportInputs) -> list[dict[str, Any]]:
-    retrain(workspace, run)
-    return events(workspace)
-
-
-def of(told: list[dict[str, Any]], job: str, state: str = "COMPLETE") -> dict[str, Any]:
-    (event,) = [e for e in told if e["job"]["name"] == job and e["eventType"] == state]
-    return event
 
 
 def test_every_stage_begins_and_ends_inside_the_flow(told: list[dict[str, Any]]) -> None:
@@ -359,100 +279,6 @@ def test_the_commit_and_its_repository_are_on_every_job(workspace: Workspace) ->
 def test_without_git_no_code_is_named(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workspace.root.parent))
     assert facets.code(workspace.root) == {}
-
-
-class Store(BaseHTTPRequestHandler):
-    """A lineage store that keeps what it is sent."""
-
-    received: ClassVar[list[dict[str, Any]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.received.append({"path": self.path, **json.loads(body)})
-        self.send_response(201)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def store() -> Iterator[str]:
-    Store.received.clear()
-    server = HTTPServer(("127.0.0.1", 0), Store)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_address_in_the_environment_wins(workspace: Workspace, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENLINEAGE_URL", store)
-    monkeypatch.setenv("OPENLINEAGE_NAMESPACE", "audio")
-    with Stages().flow("retrain", workspace, "digits"):
-        pass
-    assert [e["eventType"] for e in Store.received] == ["START", "COMPLETE"]
-    assert {e["path"] for e in Store.received} == {"/api/v1/lineage"}
-    assert {e["job"]["namespace"] for e in Store.received} == {"audio"}
-    assert not workspace.events.exists()
-
-
-def test_the_workspaces_openlineage_yml_counts_from_any_folder(
-    workspace: Workspace, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (workspace.root / "openlineage.yml").write_text(f"transport:\n  type: http\n  url: {store}\n")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    with Stages().flow("retrain", workspace, "digits"):
-        pass
-    assert len(Store.received) == 2
-
-
-def test_a_dead_address_neither_fails_nor_holds_up_a_run(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
-    started = time.perf_counter()
-    stages = Stages()
-    with stages.flow("retrain", workspace, "digits"):
-        for name in ("fetch", "split"):
-            with stages(name):
-                pass
-    assert time.perf_counter() - started < sending.PATIENCE_SECONDS + 20
-    assert "not delivered" in caplog.text
-
-
-def test_switched_off_nothing_is_sent(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
-    with Stages().flow("retrain", workspace, "digits"):
-        pass
-    assert not workspace.events.exists()
-
-
-@pytest.mark.parametrize("configuration", ["transport: [", "transport:\n  type: nowhere.Transport\n", "- a list\n"])
-def test_a_configuration_that_cannot_be_used_is_a_warning(
-    workspace: Workspace, configuration: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    (workspace.root / "openlineage.yml").write_text(configuration)
-    stages = Stages()
-    with stages.flow("retrain", workspace, "digits"), stages("fetch") as stage:
-        assert stage.made(3) == 3
-    warned = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert warned
-    assert "OpenLineage" in caplog.text
-
-
-def test_a_record_that_cannot_be_told_of_is_a_warning(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    gone = DatasetVersion(md5="x.dir", manifest_path=workspace.root / "gone", clips=0, quarantined=0)
-    stages = Stages()
-    with stages.flow("retrain", workspace, "digits"):
-        with stages("fetch") as stage:
-            assert stage.made(gone) is gone
-        with stages("split") as stage:
-            stage.made(workspace.root / "gone.parquet")
-    assert [e["eventType"] for e in events(workspace)][-1] == "COMPLETE"
-    assert "an OpenLineage event could not be made" in caplog.text
 
 
 def test_words_are_blanked_whole_and_in_any_case(workspace: Workspace) -> None:
