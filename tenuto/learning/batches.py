@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 from tenuto import labels
 from tenuto.labels import LabelType
 from tenuto.learning import augment, embedding
+from tenuto.learning.framing import clips_per_batch
 from tenuto.learning.imbalance import Balance
-from tenuto.learning.preprocessing import MAX_TRAINING_WINDOWS, Features, Preprocessing, clips_per_batch
+from tenuto.learning.preprocessing import MAX_TRAINING_WINDOWS, Features, Preprocessing
 from tenuto.settings import AugmentSettings
 
 _MASKED_SHARE = 0.12

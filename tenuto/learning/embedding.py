@@ -19,7 +19,8 @@ import torch
 
 from tenuto.learning import augment, backbones
 from tenuto.learning.backbones.tailored import TailoredForAudioClassification
-from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
+from tenuto.learning.framing import Wave
+from tenuto.learning.preprocessing import Features, Preprocessing, moved
 from tenuto.store import ClipStore
 
 Progress = Callable[[int, int], None]

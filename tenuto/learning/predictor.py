@@ -18,7 +18,8 @@ from tenuto.labels import MULTI_LABEL, LabelType
 from tenuto.learning import calibration
 from tenuto.learning.backbones import quiet, register
 from tenuto.learning.calibration import PLAIN, Calibration
-from tenuto.learning.preprocessing import Features, Preprocessing, Wave, moved
+from tenuto.learning.framing import Wave
+from tenuto.learning.preprocessing import Features, Preprocessing, moved
 
 Array = npt.NDArray[np.float64]
 

@@ -19,7 +19,8 @@ from tenuto.learning import augment, backbones, bandwidth, imbalance
 from tenuto.learning.backbones import Backbone, families
 from tenuto.learning.batches import Material
 from tenuto.learning.embedding import Encoder
-from tenuto.learning.preprocessing import Preprocessing, rounded_up
+from tenuto.learning.framing import rounded_up
+from tenuto.learning.preprocessing import Preprocessing
 from tenuto.settings import Params
 
 

@@ -16,27 +16,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from tenuto.errors import BackboneError
+from tenuto.learning.framing import Framing, Wave
 from tenuto.sound import audio
 
-Wave = npt.NDArray[np.float32]
 Features = dict[str, Any]
 """What a model is called with: tensors (clips, ...) by name, the recording itself as the first of them."""
 
 FILE_NAME = "tenuto_preprocessing.json"
 MASK = "attention_mask"
 _VERSIONS = (1, 2)
-_LENGTHS_PER_OCTAVE = 4
 _DEFAULT_MIN_SECONDS = 0.5
 MAX_TRAINING_WINDOWS = 16
 """Windows of one clip that a training step hears at most, evenly spaced; scoring and embedding hear all of them."""
@@ -122,18 +117,18 @@ class Preprocessing:
         """The name of the tensor that holds the recording."""
         return str(self.feature_extractor.model_input_names[0])
 
-    @property
-    def _longest(self) -> int:
-        return round(self.max_seconds * self.sample_rate_hz)
-
-    @property
-    def _window(self) -> int:
-        """Samples of a window, 0 when clips are heard at once."""
-        return round((self.window_seconds or 0) * self.sample_rate_hz)
-
-    @property
-    def _hop(self) -> int:
-        return max(round(self._window * (1 - self.window_overlap)), 1)
+    @cached_property
+    def framing(self) -> Framing:
+        """How much of a clip is heard at once: all of this that is not feature extraction."""
+        return Framing(
+            self.sample_rate_hz,
+            self.min_seconds,
+            self.max_seconds,
+            self.pads_itself,
+            self.masks,
+            self.window_seconds,
+            self.window_overlap,
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -147,48 +142,25 @@ class Preprocessing:
 
     def length(self, samples: int) -> int:
         """How many samples the model gets at once of a clip of so many."""
-        longest = self._window or self._longest
-        shortest = self.min_seconds * self.sample_rate_hz
-        if self.pads_itself:
-            return min(max(samples, math.ceil(shortest)), longest)
-        steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(samples, shortest) / shortest) - 1e-9)
-        return min(math.ceil(shortest * 2 ** (steps / _LENGTHS_PER_OCTAVE)), longest)
+        return self.framing.length(samples)
 
     def windows(self, samples: int) -> tuple[int, ...]:
         """Where the windows of a clip of so many samples begin; (0,) when it is heard at once."""
-        samples = min(samples, self._longest)
-        if not self._window or samples <= self._window:
-            return (0,)
-        last = samples - self._window
-        return (*range(0, last, self._hop), last)
+        return self.framing.windows(samples)
 
     def bucket(self, samples: int) -> int:
         """Equal for clips that can share a batch without being heard differently for it; -n for those of n windows."""
-        if (count := len(self.windows(samples))) > 1:
-            return -count
-        return 0 if self.pads_itself else self.length(samples)
+        return self.framing.bucket(samples)
 
     def fit(self, wave: Wave, length: int) -> Wave:
         """The (n,) wave cut around its centre, or with silence on both sides, to `length` samples."""
-        excess = len(wave) - length
-        if excess >= 0:
-            return wave[excess // 2 : excess // 2 + length]
-        return np.pad(wave, (-excess // 2, -excess - (-excess // 2)))
+        return self.framing.fit(wave, length)
 
     def features(self, waves: Sequence[Wave], *, most_windows: int | None = None) -> Features:
         """The model's input for waves that share a batch (see `batches`); of more windows so many are taken."""
-        if not self._window:
+        if not self.framing.has_windows:
             return self._features(waves)
-        waves = [self.fit(wave, min(len(wave), self._longest)) for wave in waves]
-        count = max(len(self.windows(len(wave))) for wave in waves)
-        # augmentation may have made one clip longer than another: the shorter one gets silence for the same windows
-        shortest = self._window + (count - 2) * self._hop + 1 if count > 1 else 0
-        waves = [self.fit(wave, max(len(wave), shortest)) for wave in waves]
-        pieces = [
-            wave[start : start + self._window]
-            for wave in waves
-            for start in _spaced(self.windows(len(wave)), most_windows)
-        ]
+        pieces = self.framing.pieces(waves, most_windows=most_windows)
         return {name: tensor.unflatten(0, (len(waves), -1)) for name, tensor in self._features(pieces).items()}
 
     def _features(self, waves: Sequence[Wave]) -> Features:
@@ -201,7 +173,7 @@ class Preprocessing:
 
     def _masked(self, waves: Sequence[Wave], length: int) -> Features:
         """Input of `length` samples and what of it is clip: what is masked has to come last."""
-        shortest = math.ceil(self.min_seconds * self.sample_rate_hz)
+        shortest = self.framing.shortest
         heard = [self.fit(wave, min(max(len(wave), shortest), length)) for wave in waves]
         return self._extracted(heard, MASK, padding="max_length", max_length=length, return_attention_mask=True)
 
@@ -214,18 +186,8 @@ class Preprocessing:
 
         A batch has at most `batch_size` windows, but one clip at least.
         """
-        waiting: dict[int, list[tuple[int, Wave]]] = {}
-        for position, wave in enumerate(waves):
-            key = self.bucket(len(wave))
-            bucket = waiting.setdefault(key, [])
-            bucket.append((position, wave))
-            if len(bucket) == clips_per_batch(batch_size, len(self.windows(len(wave)))):
-                yield self._batch(waiting.pop(key))
-        for bucket in waiting.values():
-            yield self._batch(bucket)
-
-    def _batch(self, bucket: list[tuple[int, Wave]]) -> tuple[list[int], Features]:
-        return [position for position, _ in bucket], self.features([wave for _, wave in bucket])
+        for positions, batch in self.framing.batches(waves, batch_size):
+            yield positions, self.features(batch)
 
     def _choices(self) -> dict[str, Any]:
         """As the oldest version of Tenuto that can read them wrote them."""
@@ -244,24 +206,6 @@ class Preprocessing:
 def moved(features: Features, device: Any) -> Features:
     """The features on a device."""
     return {name: tensor.to(device) for name, tensor in features.items()}
-
-
-def rounded_up(seconds: float) -> float:
-    """The next of four lengths per octave from half a second on, so that a window seldom changes with the data."""
-    steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(seconds / _DEFAULT_MIN_SECONDS, 1)) - 1e-9)
-    return float(_DEFAULT_MIN_SECONDS * 2 ** (steps / _LENGTHS_PER_OCTAVE))
-
-
-def clips_per_batch(batch_size: int, windows: int) -> int:
-    """How many clips of so many windows make up a batch of at most `batch_size` windows; one at least."""
-    return max(1, batch_size // windows)
-
-
-def _spaced(starts: Sequence[int], most: int | None) -> Sequence[int]:
-    """`most` of the starts, evenly spaced, the first and the last among them."""
-    if most is None or len(starts) <= most:
-        return starts
-    return [starts[place] for place in np.linspace(0, len(starts) - 1, most).round().astype(int)]
 
 
 def _own_window_seconds(feature_extractor: Any) -> float | None:

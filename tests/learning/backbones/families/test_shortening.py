@@ -11,8 +11,9 @@ import torch
 
 from tenuto.learning import backbones, checkpoint, preparation
 from tenuto.learning.backbones.families.spectrogram import over_time
+from tenuto.learning.framing import rounded_up
 from tenuto.learning.predictor import Predictor, logits
-from tenuto.learning.preprocessing import Preprocessing, rounded_up
+from tenuto.learning.preprocessing import Preprocessing
 from tests.chirps import chirp, params, tiny_checkpoint, write_clips
 
 LABELS = ("down", "up")

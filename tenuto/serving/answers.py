@@ -1,0 +1,33 @@
+"""What a server answers, as JSON: the one shape of `POST /v1/classify`, of the stream's windows and of the page."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tenuto.records import Record
+
+UNKNOWN = "unknown"
+"""The label of a clip that is too unlike the training clips; no class may be called so."""
+
+
+class Version(Record):
+    """Which model answered."""
+
+    name: str
+    version: str = Field(description="in the registry; 'bundle' when a folder is served")
+    alias: str = Field(description="'champion', 'challenger', or '' when a folder is served")
+    artefact: str
+
+
+class Answer(Record):
+    """What one clip is."""
+
+    request_id: str
+    model: Version
+    label: str = Field(description="the label; several, or none, as 'dog;rain' and ''; or 'unknown'")
+    probability: float = Field(ge=0, le=1, description="of the label, or of the likeliest class when it is 'unknown'")
+    probabilities: dict[str, float] = Field(description="of every class, in [0, 1]")
+    is_unknown: bool = Field(description="the clip is too unlike the training clips for any label to be trusted")
+    novelty: float = Field(description="how unlike; above 1 is unknown")
+    duration_seconds: float
+    latency_ms: float = Field(description="from the whole request to the answer")

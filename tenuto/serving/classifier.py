@@ -1,0 +1,129 @@
+"""A bundle that listens: waves to probabilities, embeddings and novelty, by ONNX Runtime alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tenuto.errors import BackboneError
+from tenuto.labels import LabelType
+from tenuto.learning.framing import Framing, Wave
+from tenuto.serving import bundle as bundles
+from tenuto.serving.bundle import Bundle
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model makes of clips, a row each.
+
+    `probabilities` (clips, classes) in [0, 1]; `decided` (clips, classes), the labels given; `embeddings` (clips, dims)
+    float32; `novelty` (clips,), the higher the less like the training clips; `is_unknown` (clips,), novelty above the
+    threshold.
+    """
+
+    probabilities: Array
+    decided: npt.NDArray[np.bool_]
+    embeddings: npt.NDArray[np.float32]
+    novelty: Array
+    is_unknown: npt.NDArray[np.bool_]
+
+
+class Classifier:
+    """One artefact of a bundle in an ONNX Runtime session. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, session: Any) -> None:
+        self.bundle = bundle
+        self._session = session
+        self._wants_lengths = any(given.name == "lengths" for given in session.get_inputs())
+
+    @classmethod
+    def load(cls, folder: Path, artefact: str | None = None, *, threads: int = 1) -> Classifier:
+        """The classifier in a bundle's folder, by its best artefact; BackboneError when it cannot be loaded."""
+        import onnxruntime
+
+        bundle = bundles.read(folder)
+        chosen = bundle.artefact(artefact)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        try:
+            session = onnxruntime.InferenceSession(
+                str(folder / chosen.file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common base but this
+            raise BackboneError(f"{folder / chosen.file} cannot be loaded: {error}") from error
+        return cls(bundle, session)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.bundle.labels
+
+    @property
+    def kind(self) -> LabelType:
+        return self.bundle.kind
+
+    @property
+    def framing(self) -> Framing:
+        return self.bundle.framing
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.bundle.framing.sample_rate_hz
+
+    def hear(self, waves: Iterable[Wave], batch_size: int = 32) -> Heard:
+        """What the model makes of (n,) float32 waves, mono, in [-1, 1], at `sample_rate_hz`; any lengths."""
+        logits: dict[int, Array] = {}
+        embeddings: dict[int, npt.NDArray[np.float32]] = {}
+        for positions, batch in self._batches(waves, batch_size):
+            found = self._session.run(["logits", "embeddings"], self._inputs(batch))
+            logits.update(zip(positions, found[0].astype(np.float64), strict=True))
+            embeddings.update(zip(positions, found[1], strict=True))
+        scores = _stacked(logits, len(self.labels))
+        probabilities = self.bundle.calibration.probabilities(scores, self.kind)
+        novelty = np.zeros(len(scores))
+        return Heard(
+            probabilities,
+            self.bundle.calibration.decide(probabilities, self.kind),
+            _stacked(embeddings, self.bundle.dims).astype(np.float32),
+            novelty,
+            novelty > np.inf,
+        )
+
+    def _batches(self, waves: Iterable[Wave], batch_size: int) -> Iterable[tuple[list[int], list[Wave]]]:
+        """As `Framing.batches`, and clips of a model that pads by itself share a batch when they are equally long."""
+        for positions, batch in self.framing.batches(waves, batch_size):
+            lengths = {self._heard_samples(wave) for wave in batch}
+            for length in sorted(lengths):
+                places = [place for place, wave in enumerate(batch) if self._heard_samples(wave) == length]
+                yield [positions[place] for place in places], [batch[place] for place in places]
+
+    def _heard_samples(self, wave: Wave) -> int:
+        return self.framing.length(len(wave)) if self.framing.pads_itself and not self.framing.has_windows else 0
+
+    def _inputs(self, batch: Sequence[Wave]) -> dict[str, npt.NDArray[Any]]:
+        framing = self.framing
+        pieces = framing.pieces(batch) if framing.has_windows else list(batch)
+        length = max(framing.length(len(piece)) for piece in pieces)
+        if framing.masks:
+            pieces = [framing.fit(piece, min(max(len(piece), framing.shortest), length)) for piece in pieces]
+            heard = np.array([len(piece) for piece in pieces], np.int64)
+            waves = np.stack([np.pad(piece, (0, length - len(piece))) for piece in pieces])
+        else:
+            waves = np.stack([framing.fit(piece, length) for piece in pieces])
+            heard = np.full(len(pieces), length, np.int64)
+        shape = (len(batch), -1) if framing.has_windows else (len(batch),)
+        inputs: dict[str, npt.NDArray[Any]] = {"waves": waves.astype(np.float32, copy=False).reshape(*shape, length)}
+        if self._wants_lengths:
+            inputs["lengths"] = heard.reshape(shape)
+        return inputs
+
+
+def _stacked(rows: dict[int, npt.NDArray[Any]], width: int) -> npt.NDArray[Any]:
+    return np.stack([rows[position] for position in range(len(rows))]) if rows else np.empty((0, width))
