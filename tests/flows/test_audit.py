@@ -220,7 +220,7 @@ def test_a_served_prediction_leads_to_its_recordings(ask: Any, complaint: Any, w
     finally:
         workspace.served.unlink()
     missing = complaint("--served", "call-7")
-    assert "There is no log of served predictions" in missing and "nothing in this release serves yet" in missing
+    assert "There is no log of served predictions" in missing and "`tenuto serve` writes it" in missing
 
 
 def test_what_was_erased_leads_to_its_certificate(ask: Any, workspace: Workspace) -> None:
