@@ -16,6 +16,7 @@ TEMPLATES = {
     "expectations.yaml": "expectations.yaml",
     "mlflow/promotion.yaml": "mlflow/promotion.yaml",
     "mlflow/model-card.md.j2": "mlflow/model-card.md.j2",
+    "mlflow/serving.yaml": "mlflow/serving.yaml",
     "gitignore": ".gitignore",
 }
 """Template below `tenuto/templates/workspace/` to its place in a workspace."""
@@ -25,7 +26,7 @@ _READS_AS_TEXT = re.compile(r"[A-Za-z]+[_-][A-Za-z0-9_-]*")
 
 
 def create(folder: Path, name: str) -> tuple[Path, ...]:
-    """The files written into `folder`: params.yaml (for the model `name`), expectations, policy, card, .gitignore.
+    """The files written into `folder`: params.yaml (for the model `name`), expectations, mlflow/ and .gitignore.
 
     Writes into a missing folder or one that holds nothing but a `.git`; raises WorkspaceError for any other, so that
     nothing is ever overwritten, and SettingsError for a name that the registry could not hold.

@@ -54,6 +54,11 @@ class Workspace:
         return self.root / "mlflow" / "promotion.yaml"
 
     @property
+    def serving(self) -> Path:
+        """How models are served (`tenuto.serving.settings`); absent where the defaults will do."""
+        return self.root / "mlflow" / "serving.yaml"
+
+    @property
     def data(self) -> Path:
         return self.root / "data"
 

@@ -5,9 +5,17 @@ import pytest
 
 from tenuto import scaffold
 from tenuto.errors import SettingsError, WorkspaceError
+from tenuto.serving import settings as serving
 from tenuto.settings import Params, load_params
 
-FILES = {"params.yaml", "expectations.yaml", "mlflow/promotion.yaml", "mlflow/model-card.md.j2", ".gitignore"}
+FILES = {
+    "params.yaml",
+    "expectations.yaml",
+    "mlflow/promotion.yaml",
+    "mlflow/model-card.md.j2",
+    "mlflow/serving.yaml",
+    ".gitignore",
+}
 
 
 def files_below(folder: Path) -> set[str]:
@@ -70,7 +78,19 @@ def test_params_template_shows_every_key_with_its_default(tmp_path: Path) -> Non
         assert section.model_fields_set == set(type(section).model_fields), name
 
 
-@pytest.mark.parametrize("name", ["expectations.yaml", "mlflow/promotion.yaml", "mlflow/model-card.md.j2"])
+def test_serving_template_shows_every_key_with_its_default(tmp_path: Path) -> None:
+    scaffold.create(tmp_path, "x")
+    written = serving.load(tmp_path / "mlflow" / "serving.yaml")
+    assert written == serving.ServingSettings()
+    assert written.model_fields_set == set(serving.ServingSettings.model_fields)
+    for name in ("limits", "batch", "log", "stream"):
+        section = getattr(written, name)
+        assert section.model_fields_set == set(type(section).model_fields), name
+
+
+@pytest.mark.parametrize(
+    "name", ["expectations.yaml", "mlflow/promotion.yaml", "mlflow/model-card.md.j2", "mlflow/serving.yaml"]
+)
 def test_the_projects_own_files_are_the_templates(project_root: Path, name: str) -> None:
     assert (project_root / name).read_text(encoding="utf-8") == scaffold.template_text(name)
 
