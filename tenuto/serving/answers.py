@@ -31,3 +31,9 @@ class Answer(Record):
     novelty: float = Field(description="how unlike; above 1 is unknown")
     duration_seconds: float
     latency_ms: float = Field(description="from the whole request to the answer")
+
+
+class Answers(Record):
+    """What a request is answered with: every clip, in the order in which they were sent."""
+
+    answers: tuple[Answer, ...]

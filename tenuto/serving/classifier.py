@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ class Heard:
     embeddings: npt.NDArray[np.float32]
     novelty: Array
     is_unknown: npt.NDArray[np.bool_]
+
+    def rows(self, start: int, stop: int) -> Heard:
+        """The same of some of the clips."""
+        return Heard(*(getattr(self, column.name)[start:stop] for column in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Heard]) -> Heard:
+        """The clips of all parts, one after the other."""
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
 
 class Classifier:

@@ -1,0 +1,39 @@
+"""The server as an ASGI application: its endpoints, in the order of the OpenAPI, and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tenuto import __version__
+from tenuto.serving import classify, health, problems
+from tenuto.serving.problems import ProblemError
+from tenuto.serving.requests import Identified
+from tenuto.serving.state import State
+
+_ROUTERS = (classify.router, health.router)
+
+
+def create_app(state: State) -> FastAPI:
+    """The application that serves `state`, whose threads live as long as it does."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.start()
+        yield
+        state.stop()
+
+    app = FastAPI(title="Tenuto", version=__version__, summary="Says what a recording is.", lifespan=lifespan)
+    app.state.serving = state
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(ProblemError, problems.on_problem)
+    app.add_exception_handler(HTTPException, problems.on_http_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid)
+    # the last one added is the outermost
+    app.add_middleware(Identified, metrics=state.metrics)
+    return app

@@ -1,0 +1,103 @@
+"""`POST /v1/classify`: clips in, labels and probabilities out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from tenuto.labels import joined
+from tenuto.serving.answers import UNKNOWN, Answer, Answers
+from tenuto.serving.batching import BusyError
+from tenuto.serving.classifier import Heard
+from tenuto.serving.models import Model
+from tenuto.serving.problems import RESPONSES, ProblemError
+from tenuto.serving.state import State
+from tenuto.serving.uploads import Decoded, SentClips, decoded, received
+
+router = APIRouter(prefix="/v1", tags=["classify"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "one or several audio files",
+                        }
+                    },
+                }
+            },
+            "audio/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {
+                "schema": SentClips.model_json_schema(),
+                "examples": {
+                    "samples": {"value": {"clips": [{"samples": [0.0, 0.1, 0.0, -0.1], "sample_rate_hz": 16000}]}},
+                    "base64": {"value": {"clips": [{"audio": "UklGRiQAAABXQVZFZm10IBAAAAABAAEA..."}]}},
+                },
+            },
+        },
+    }
+}
+
+
+@router.post("/classify", response_model=Answers, responses=RESPONSES, openapi_extra=_BODY)
+async def classify(request: Request) -> Response:
+    """Says what one or several clips are.
+
+    The clips are the files of a form, the body itself, or JSON with base64 or samples. Each answer names the model
+    version that gave it and the request's id, which a client may choose with the header X-Request-Id.
+    """
+    started = time.perf_counter()
+    state: State = request.app.state.serving
+    model = serving_model(state)
+    clips = await decoded(await received(request, state), state, model.classifier.sample_rate_hz)
+    try:
+        heard = await state.batcher.hear(model.classifier, [clip.wave for clip in clips])
+    except BusyError:
+        raise ProblemError(503, "Too many clips are waiting; try again in a second.", {"Retry-After": "1"}) from None
+    answers = answers_of(request.state.request_id, model, clips, heard, (time.perf_counter() - started) * 1000)
+    for answer in answers:
+        state.metrics.answered(answer.model.version, answer.label)
+    return Response(Answers(answers=answers).model_dump_json(), media_type="application/json")
+
+
+def serving_model(state: State) -> Model:
+    """The champion; ProblemError when there is none yet."""
+    if state.models.champion is None:
+        raise ProblemError(503, "No model is loaded yet; /readyz says why.", {"Retry-After": "5"})
+    return state.models.champion
+
+
+def answers_of(
+    request_id: str, model: Model, clips: list[Decoded], heard: Heard, latency_ms: float
+) -> tuple[Answer, ...]:
+    """What the model says of each clip, in words."""
+    labels = model.classifier.labels
+    answers = []
+    for row, clip in enumerate(clips):
+        probabilities, decided = heard.probabilities[row], heard.decided[row]
+        given = [label for label, is_given in zip(labels, decided, strict=True) if is_given]
+        is_unknown = bool(heard.is_unknown[row])
+        of_given = probabilities[decided] if decided.any() and not is_unknown else probabilities
+        answers.append(
+            Answer(
+                request_id=request_id,
+                model=model.version,
+                label=UNKNOWN if is_unknown else joined(given),
+                probability=float(of_given.max()),
+                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+                is_unknown=is_unknown,
+                novelty=float(heard.novelty[row]),
+                duration_seconds=clip.duration_seconds,
+                latency_ms=latency_ms,
+            )
+        )
+    return tuple(answers)

@@ -1,0 +1,59 @@
+"""What the endpoints of one server share; they take it from `request.app.state.serving`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tenuto.serving.batching import Batcher
+from tenuto.serving.metrics import Metrics
+from tenuto.serving.models import Models
+from tenuto.serving.settings import ServingSettings
+from tenuto.serving.sources import Source
+
+
+@dataclass
+class State:
+    """A server's models, settings and threads; `start` before the first request, `stop` after the last."""
+
+    models: Models
+    settings: ServingSettings
+    batcher: Batcher
+    shadow: Batcher
+    """Hears with the challenger, in the time that is left over."""
+    metrics: Metrics
+    decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decodes"))
+    """Few, since a decoded clip takes far more memory than an encoded one."""
+
+    @classmethod
+    def make(
+        cls, source: Source, settings: ServingSettings | None = None, *, threads: int = 1, artefact: str | None = None
+    ) -> State:
+        """The state of a server that answers with the models of a source; `threads` batches are heard at once."""
+        settings = settings or ServingSettings()
+        metrics = Metrics()
+        has_challenger = settings.challenger_share > 0
+        models = Models(
+            source,
+            poll_seconds=settings.poll_seconds,
+            has_challenger=has_challenger,
+            artefact=artefact,
+            metrics=metrics,
+        )
+        waiting = settings.limits.max_waiting
+        batcher = Batcher(settings.batch, max_waiting=waiting, threads=threads, metrics=metrics)
+        shadow = Batcher(settings.batch, max_waiting=waiting, threads=1 if has_challenger else 0, niceness=19)
+        metrics.gauge("tenuto_waiting_clips", "Clips that wait to be heard.", lambda: batcher.waiting)
+        return cls(models, settings, batcher, shadow, metrics)
+
+    def start(self) -> None:
+        self.batcher.start()
+        self.shadow.start()
+        self.models.start()
+
+    def stop(self) -> None:
+        """What waits is heard before this returns."""
+        self.models.stop()
+        self.decoders.shutdown()
+        self.batcher.stop()
+        self.shadow.stop()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tenuto.serving.app import create_app
+from tenuto.serving.sources import FolderSource
+from tenuto.serving.state import State
+from tenuto.sound.audio import encode_wav
+from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder: Path = tmp_path_factory.mktemp("bundle")
+    write_tones(folder)
+    with TestClient(create_app(State.make(FolderSource(folder)))) as client:
+        yield client
+
+
+def wav(hz: float) -> bytes:
+    return encode_wav(tone(hz), SAMPLE_RATE_HZ)
+
+
+def test_a_body_is_one_clip(client: TestClient) -> None:
+    response = client.post("/v1/classify", content=wav(3000))
+    (answer,) = response.json()["answers"]
+    assert answer["label"] == "high"
+    assert answer["probability"] > 0.99
+    assert answer["duration_seconds"] == 0.5
+    assert answer["model"] == {"name": "bundle", "version": "bundle", "alias": "", "artefact": "fp32"}
+
+
+def test_the_files_of_a_form_are_answered_in_their_order(client: TestClient) -> None:
+    pitches = [300, 3000, 400, 2000]
+    response = client.post("/v1/classify", files=[("file", (f"{hz}.wav", wav(hz))) for hz in pitches])
+    assert [answer["label"] for answer in response.json()["answers"]] == ["low", "high", "low", "high"]
+
+
+def test_json_takes_base64_and_samples(client: TestClient) -> None:
+    clips = [
+        {"audio": base64.b64encode(wav(3000)).decode()},
+        {"samples": tone(300).tolist(), "sample_rate_hz": SAMPLE_RATE_HZ},
+    ]
+    response = client.post("/v1/classify", json={"clips": clips})
+    assert [answer["label"] for answer in response.json()["answers"]] == ["high", "low"]
+
+
+def test_the_request_id_is_the_client_s_own_or_a_new_one(client: TestClient) -> None:
+    own = client.post("/v1/classify", content=wav(300), headers={"X-Request-Id": "call-17"})
+    assert own.headers["X-Request-Id"] == own.json()["answers"][0]["request_id"] == "call-17"
+    ids = {client.post("/v1/classify", content=wav(300)).headers["X-Request-Id"] for _ in range(3)}
+    assert len(ids) == 3
