@@ -7,6 +7,7 @@ TenutoError                 what came, what was wanted, what to do; the command 
 |-- ClipError               one recording that cannot be used; carries the quarantine reason
 |-- DatasetError            data.dvc, the manifest or the bytes they name
 |-- BackboneError           a backbone that cannot be loaded or does not fit the data
+|-- ExportError             a checkpoint that no graph can be made of which answers as it does
 |-- TrainingError           too few clips or classes to train or to evaluate
 |-- RegistryError           a version, alias or decision that is not there or cannot be changed that way
 |-- LedgerError             a record of decisions that was touched, or an alias moved behind its back
@@ -45,6 +46,10 @@ class DatasetError(TenutoError):
 
 class BackboneError(TenutoError):
     """A backbone that cannot be loaded or does not fit the data."""
+
+
+class ExportError(TenutoError):
+    """A checkpoint that cannot be exported, or whose graphs do not answer as it does; the message says why."""
 
 
 class TrainingError(TenutoError):

@@ -28,7 +28,7 @@ class Predictor:
     """A checkpoint that is ready to listen."""
 
     def __init__(self, model: Any, preprocessing: Preprocessing, fitted: Calibration = PLAIN) -> None:
-        self._model = model.eval()
+        self.model = model.eval()
         self.preprocessing = preprocessing
         self.calibration = fitted
         id2label = model.config.id2label
@@ -56,7 +56,7 @@ class Predictor:
     @property
     def parameters(self) -> int:
         """How many weights the model has, frozen ones included."""
-        return sum(weights.numel() for weights in self._model.parameters())
+        return sum(weights.numel() for weights in self.model.parameters())
 
     def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
         """Probabilities (clips, classes) in the order of `labels`; for `kind` "one" rows sum to 1.
@@ -64,7 +64,7 @@ class Predictor:
         `waves` are (n,) float32, mono, in [-1, 1], at `sample_rate_hz`, as `tenuto.sound.audio` gives them; any
         lengths.
         """
-        scores = logits(self._model, self.preprocessing, waves, batch_size)
+        scores = logits(self.model, self.preprocessing, waves, batch_size)
         return self.calibration.probabilities(scores, self.kind)
 
     def decide(self, found: Array) -> npt.NDArray[np.bool_]:

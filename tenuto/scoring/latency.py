@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tenuto.scoring.robustness import Model, Wave
 from tenuto.sound import audio
@@ -21,6 +23,15 @@ CLIPS = 30
 
 _WARM_UP = 3
 _BYTES_PER_MB = 1_000_000
+
+
+class Listener(Protocol):
+    """What is timed: a model in torch, or an exported one."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+    def predict(self, waves: Sequence[Wave], batch_size: int = ..., /) -> NDArray[np.float64]: ...
 
 
 def of_models(
@@ -33,8 +44,7 @@ def of_models(
     """
     if clips.empty:
         return {}
-    places = np.unique(np.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().astype(int))
-    paths = [data / path for path in clips["path"].iloc[places]]
+    paths = [data / path for path in chosen(clips)["path"]]
     return {
         name: measure(model, [audio.load_waveform(path, model.sample_rate_hz) for path in paths])
         | {"size_mb": size_mb(checkpoints[name])}
@@ -42,7 +52,15 @@ def of_models(
     }
 
 
-def measure(model: Model, waves: Sequence[Wave], *, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+def chosen(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips that are timed: up to CLIPS, spread evenly over the table, at least one."""
+    places = np.unique(np.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().astype(int))
+    return clips.iloc[places]
+
+
+def measure(
+    model: Listener, waves: Sequence[Wave], *, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Milliseconds from decoded samples to probabilities, one clip at a time: p50_ms, p95_ms; and real_time_factor.
 
     `waves` are (n,) float32, mono, at the model's sample rate, at least one. The real-time factor is the time that all
@@ -66,7 +84,7 @@ def size_mb(checkpoint: Path) -> float:
     return sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file()) / _BYTES_PER_MB
 
 
-def _timed(model: Model, wave: Wave, clock: Callable[[], float]) -> float:
+def _timed(model: Listener, wave: Wave, clock: Callable[[], float]) -> float:
     started = clock()
     model.predict([wave], 1)
     return clock() - started

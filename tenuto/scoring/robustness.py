@@ -6,7 +6,7 @@ mixed before the mixture is resampled for each model: all of them hear the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Model(Protocol):
     @property
     def kind(self) -> LabelType: ...
 
-    def predict(self, waves: Sequence[Wave], batch_size: int = ..., /) -> FloatArray: ...
+    def predict(self, waves: Iterable[Wave], batch_size: int = ..., /) -> FloatArray: ...
 
     @property
     def thresholds(self) -> Mapping[str, float]: ...

@@ -55,20 +55,8 @@ class Classifier:
     @classmethod
     def load(cls, folder: Path, artefact: str | None = None, *, threads: int = 1) -> Classifier:
         """The classifier in a bundle's folder, by its best artefact; BackboneError when it cannot be loaded."""
-        import onnxruntime
-
         bundle = bundles.read(folder)
-        chosen = bundle.artefact(artefact)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        try:
-            session = onnxruntime.InferenceSession(
-                str(folder / chosen.file), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors have no common base but this
-            raise BackboneError(f"{folder / chosen.file} cannot be loaded: {error}") from error
-        return cls(bundle, session)
+        return cls(bundle, session(folder / bundle.artefact(artefact).file, threads))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,6 +93,10 @@ class Classifier:
             novelty > np.inf,
         )
 
+    def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
+        """The probabilities (clips, classes) alone, as `Predictor.predict` gives them."""
+        return self.hear(waves, batch_size).probabilities
+
     def _batches(self, waves: Iterable[Wave], batch_size: int) -> Iterable[tuple[list[int], list[Wave]]]:
         """As `Framing.batches`, and clips of a model that pads by itself share a batch when they are equally long."""
         for positions, batch in self.framing.batches(waves, batch_size):
@@ -114,7 +106,7 @@ class Classifier:
                 yield [positions[place] for place in places], [batch[place] for place in places]
 
     def _heard_samples(self, wave: Wave) -> int:
-        return self.framing.length(len(wave)) if self.framing.pads_itself and not self.framing.has_windows else 0
+        return self.framing.length(len(wave)) if self.framing.pads_itself else 0
 
     def _inputs(self, batch: Sequence[Wave]) -> dict[str, npt.NDArray[Any]]:
         framing = self.framing
@@ -132,6 +124,19 @@ class Classifier:
         if self._wants_lengths:
             inputs["lengths"] = heard.reshape(shape)
         return inputs
+
+
+def session(path: Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session of a graph; BackboneError when it cannot be loaded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base but this
+        raise BackboneError(f"{path} cannot be loaded: {error}") from error
 
 
 def _stacked(rows: dict[int, npt.NDArray[Any]], width: int) -> npt.NDArray[Any]:

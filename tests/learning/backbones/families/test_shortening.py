@@ -127,7 +127,7 @@ def test_a_shortened_model_is_saved_and_loaded_whole(family: str, tmp_path: Path
         model, preprocessing, tmp_path / "made", backbone="b", backbone_revision="1", backbone_licence="mit", **facts
     )
     predictor = Predictor.load(written.path)
-    np.testing.assert_array_equal(logits(predictor._model, predictor.preprocessing, waves), expected)
+    np.testing.assert_array_equal(logits(predictor.model, predictor.preprocessing, waves), expected)
     assert predictor.preprocessing.sha256 == preprocessing.sha256
     again = backbones.resolve(str(written.path))  # as the backbone of the next
     assert again.config.to_dict().get("max_length") == short.config.to_dict().get("max_length")
