@@ -191,10 +191,10 @@ def _named_clips(audit: Audit, asked: str) -> tuple[set[str], str | None]:
 
 
 def _identity(path: Path) -> str:
-    from tenuto.sound import audio, facts
+    from tenuto.sound import audio
 
     try:
-        return facts.clip_id(audio.decode(path))
+        return audio.clip_id(audio.decode(path))
     except ClipError as error:
         raise RegistryError(f"{path} cannot be looked up by its samples: {error}.") from error
 

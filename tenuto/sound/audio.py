@@ -7,6 +7,7 @@ serving all come through here, so that they cannot differ. Decoding is libsndfil
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import stat
@@ -53,29 +54,34 @@ class Recording:
         return int(self.samples.shape[1])
 
 
-def decode(path: Path, *, max_duration_seconds: float | None = None) -> Recording:
+def decode(path: Path, *, max_duration_seconds: float | None = None, max_samples: int | None = None) -> Recording:
     """The recording in a file: wav, flac, ogg, opus, mp3 and what else libsndfile reads.
 
     A recording that was cut off while being written gives the samples that are there, with `is_truncated`.
-    Raises ClipError, with the reason, when the file cannot be read, is no audio, holds no or impossible samples, or
-    lasts longer than `max_duration_seconds`; too long a file is refused before its samples are read.
+    Raises ClipError, with the reason, when the file cannot be read, is no audio, holds no or impossible samples, lasts
+    longer than `max_duration_seconds`, or comes to more than `max_samples` of all channels together (4 bytes each); a
+    file that is too large is refused before its samples are read.
     """
     with open_recording(path) as file:
-        return decode_file(file, max_duration_seconds=max_duration_seconds)
+        return decode_file(file, max_duration_seconds=max_duration_seconds, max_samples=max_samples)
 
 
-def decode_bytes(data: bytes, *, max_duration_seconds: float | None = None) -> Recording:
+def decode_bytes(
+    data: bytes, *, max_duration_seconds: float | None = None, max_samples: int | None = None
+) -> Recording:
     """The recording in the bytes of an audio file; raises ClipError as `decode` does."""
-    return decode_file(io.BytesIO(data), max_duration_seconds=max_duration_seconds)
+    return decode_file(io.BytesIO(data), max_duration_seconds=max_duration_seconds, max_samples=max_samples)
 
 
-def decode_file(file: BinaryIO, *, max_duration_seconds: float | None = None) -> Recording:
+def decode_file(
+    file: BinaryIO, *, max_duration_seconds: float | None = None, max_samples: int | None = None
+) -> Recording:
     """The recording in an open, seekable file; raises ClipError as `decode` does."""
     size_bytes = file.seek(0, os.SEEK_END)
     if size_bytes == 0:
         raise ClipError("empty-file", "the file has 0 bytes")
     with _open_sound(file) as sound:
-        _check_header(sound, max_duration_seconds)
+        _check_header(sound, max_duration_seconds, max_samples)
         samples, is_cut = _read_frames(sound, size_bytes)
         codec, sample_rate_hz = f"{sound.format}/{sound.subtype}", sound.samplerate
     if not np.isfinite(samples).all():
@@ -98,6 +104,16 @@ def open_recording(path: Path) -> io.BufferedReader:
         os.close(descriptor)
         raise ClipError("not-a-file", "it is a folder, pipe or device, not a file")
     return os.fdopen(descriptor, "rb")
+
+
+def clip_id(recording: Recording) -> str:
+    """The identity of a recording: 32 hex digits of the sha256 over rate, channels and float32 samples.
+
+    Tags and lossless re-encoding do not change it.
+    """
+    head = f"{recording.sample_rate_hz} {recording.channels} ".encode()
+    samples = np.ascontiguousarray(recording.samples, dtype="<f4")
+    return hashlib.sha256(head + samples.tobytes()).hexdigest()[:32]
 
 
 def live_channels(samples: Wave) -> npt.NDArray[np.bool_]:
@@ -168,7 +184,7 @@ def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
         raise ClipError("not-audio", f"no audio format begins with {start!r}: {error.error_string}") from error
 
 
-def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None) -> None:
+def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None, max_samples: int | None) -> None:
     if not MIN_SAMPLE_RATE_HZ <= sound.samplerate <= MAX_SAMPLE_RATE_HZ:
         raise ClipError(
             "impossible-rate",
@@ -177,6 +193,13 @@ def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None
     lasts = sound.frames / sound.samplerate
     if max_duration_seconds is not None and lasts > max_duration_seconds:
         raise ClipError("too-long", f"{lasts:.1f} s, at most {max_duration_seconds:g} s wanted; cut it up")
+    samples = sound.frames * sound.channels
+    if max_samples is not None and samples > max_samples:
+        raise ClipError(
+            "too-large",
+            f"{sound.channels} channels of {lasts:.1f} s at {sound.samplerate:,} Hz are {samples:,} samples, at most "
+            f"{max_samples:,} wanted; send one channel, at a lower sample rate or in parts",
+        )
 
 
 def _read_frames(sound: soundfile.SoundFile, size_bytes: int) -> tuple[Wave, bool]:

@@ -8,14 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import soundfile
 
 from tenuto.errors import ClipError
 from tenuto.settings import DataSettings
 from tenuto.sound import audio, fingerprint, quality
-from tenuto.sound.audio import Recording
 from tenuto.store import ClipStore
 
 Facts = dict[str, Any]
@@ -62,7 +60,7 @@ def measure(file: io.BufferedReader, settings: DataSettings) -> Facts:
     """The facts of an open file; raises ClipError when it is no recording or lasts too long to be decoded."""
     recording = audio.decode_file(file, max_duration_seconds=settings.max_duration_seconds)
     return {
-        "clip_id": clip_id(recording),
+        "clip_id": audio.clip_id(recording),
         "duration_seconds": recording.duration_seconds,
         "sample_rate_hz": recording.sample_rate_hz,
         "channels": recording.channels,
@@ -71,16 +69,6 @@ def measure(file: io.BufferedReader, settings: DataSettings) -> Facts:
         **asdict(quality.measure(recording)),
         "fingerprint": fingerprint.fingerprint(audio.mono(recording.samples), recording.sample_rate_hz),
     }
-
-
-def clip_id(recording: Recording) -> str:
-    """The identity of a recording: 32 hex digits of the sha256 over rate, channels and float32 samples.
-
-    Tags and lossless re-encoding do not change it.
-    """
-    head = f"{recording.sample_rate_hz} {recording.channels} ".encode()
-    samples = np.ascontiguousarray(recording.samples, dtype="<f4")
-    return hashlib.sha256(head + samples.tobytes()).hexdigest()[:32]
 
 
 def check_usable(facts: Facts, settings: DataSettings) -> None:

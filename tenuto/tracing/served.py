@@ -25,7 +25,7 @@ from tenuto.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-_BUSY_SECONDS = 10.0
+BUSY_SECONDS = 10.0
 _SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE served (
@@ -140,7 +140,7 @@ def feedback(path: Path, given: Iterable[Feedback]) -> None:
     with opened(path) as log:
         log.executemany(
             "INSERT OR REPLACE INTO feedback VALUES (:request_id, :position, :label, :at, :source, :groups)",
-            [row.model_dump() | {"at": _utc(row.at), "groups": json.dumps(row.groups)} for row in rows],
+            [row.model_dump() | {"at": text(row.at), "groups": json.dumps(row.groups)} for row in rows],
         )
 
 
@@ -164,7 +164,7 @@ def frame(
               AND (:version IS NULL OR version = :version)
         ORDER BY served.at, request_id, position, is_shadow, version
     """
-    bounds = {"since": since and _utc(since), "until": until and _utc(until), "version": version}
+    bounds = {"since": since and text(since), "until": until and text(until), "version": version}
     rows: list[sqlite3.Row] = []
     if path.is_file():
         with opened(path) as log:
@@ -185,7 +185,7 @@ def frame(
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The log in one transaction: all of it, or nothing when an error is raised. A log of an older release migrates."""
-    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
         connection.row_factory = sqlite3.Row
         # what is deleted, a speaker's recordings among it, leaves no readable rest in the file
         connection.execute("PRAGMA secure_delete = ON")
@@ -217,7 +217,7 @@ def _prepare(log: sqlite3.Connection) -> None:
 
 def _columns(row: Served) -> dict[str, Any]:
     embedding = np.clip(np.array(row.embedding, np.float64), -_LARGEST, _LARGEST).astype(_EMBEDDING).tobytes()
-    values = {"at": _utc(row.at), "probabilities": json.dumps(row.probabilities), "embedding": embedding}
+    values = {"at": text(row.at), "probabilities": json.dumps(row.probabilities), "embedding": embedding}
     return row.model_dump() | values
 
 
@@ -232,6 +232,7 @@ def _classes(texts: Iterable[str]) -> dict[str, list[float | None]]:
     return {f"p_{label}": [row.get(label) for row in rows] for label in labels}
 
 
-def _utc(at: datetime) -> str:
+def text(at: datetime) -> str:
+    """A time as the log holds it, in UTC."""
     # all of the same length, so that text sorts as time does
     return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from benchmarks import audit as benchmark
 from tasks import audit as filling
 from tasks.registry import store
-from tenuto.sound import audio, facts
+from tenuto.sound import audio
 from tenuto.tracing import ledger, served
 from tenuto.tracing.erasure import refusals
 from tenuto.tracing.served import Served
@@ -200,7 +200,7 @@ def test_a_clip_is_found_by_id_by_source_and_by_its_sound(ask: Any, workspace: W
     try:
         # the sound is nobody's here, so the name counts
         assert ask("--clip", str(path))["clips"][0]["clip_id"] == row["clip_id"]
-        clip_id = facts.clip_id(audio.decode(path))
+        clip_id = audio.clip_id(audio.decode(path))
         with sqlite3.connect(workspace.audit_index) as database:
             database.execute("UPDATE clip SET clip_id = ? WHERE clip_id = ?", (clip_id, whole["clip_id"][8].as_py()))
         assert ask("--clip", str(path))["clips"][0]["source"].endswith("call-000008.wav")

@@ -96,6 +96,14 @@ def test_a_long_file_is_refused_before_its_samples_are_read(monkeypatch):
         audio.decode_bytes(data, max_duration_seconds=59)
 
 
+def test_many_channels_at_a_high_rate_are_refused_before_they_are_read(monkeypatch):
+    data = coded(np.zeros((48_000, 4), "f4"), 96_000)
+    assert audio.decode_bytes(data, max_samples=192_000).channels == 4
+    monkeypatch.setattr(audio, "_read_frames", lambda *_: pytest.fail("samples were read"))
+    with pytest.raises(ClipError, match=r"too-large: 4 channels of 0\.5 s at 96,000 Hz are 192,000 samples, at most 1"):
+        audio.decode_bytes(data, max_samples=191_999)
+
+
 def test_a_header_that_announces_more_than_memory_holds_is_harmless():
     data = bytearray(coded(tone(440, 2.0), file_format="FLAC"))
     data[22:26] = b"\xff" * 4
@@ -170,3 +178,26 @@ def test_encoded_wav_decodes_to_the_same_wave():
     assert recording.codec == "WAV/PCM_16"
     np.testing.assert_allclose(recording.samples[:, 0], wave, atol=1 / 32768)
     assert np.abs(audio.decode_bytes(audio.encode_wav(3 * wave, RATE_HZ)).samples).max() <= 1
+
+
+def test_identity_is_of_the_samples_not_of_the_file():
+    wave = np.round(speechlike(1) * 32767) / 32768
+    wav = audio.clip_id(audio.decode_bytes(coded(wave)))
+    assert len(wav) == 32
+    assert audio.clip_id(audio.decode_bytes(coded(wave, file_format="FLAC"))) == wav
+    assert audio.clip_id(audio.decode_bytes(coded(wave, subtype="PCM_24"))) == wav
+    tagged = coded(wave) + b"LIST\x04\0\0\0INFO"
+    assert audio.clip_id(audio.decode_bytes(tagged)) == wav
+
+
+def test_identity_depends_on_rate_channels_and_every_sample():
+    wave = speechlike(1)
+    louder = wave.copy()
+    louder[-1] += 0.01
+    recordings = [
+        audio.Recording(wave[:, None], RATE_HZ, "", False),
+        audio.Recording(wave[:, None], 8_000, "", False),
+        audio.Recording(wave.reshape(-1, 2), RATE_HZ, "", False),
+        audio.Recording(louder[:, None], RATE_HZ, "", False),
+    ]
+    assert len({audio.clip_id(recording) for recording in recordings}) == 4

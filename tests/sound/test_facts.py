@@ -1,36 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from tenuto.errors import ClipError
 from tenuto.settings import DataSettings
-from tenuto.sound import audio, facts
-from tenuto.sound.facts import FactStore, clip_id
-from tests.recordings import RATE_HZ, coded, speechlike, write
-
-
-def test_identity_is_of_the_samples_not_of_the_file():
-    wave = np.round(speechlike(1) * 32767) / 32768
-    wav = clip_id(audio.decode_bytes(coded(wave)))
-    assert len(wav) == 32
-    assert clip_id(audio.decode_bytes(coded(wave, file_format="FLAC"))) == wav
-    assert clip_id(audio.decode_bytes(coded(wave, subtype="PCM_24"))) == wav
-    tagged = coded(wave) + b"LIST\x04\0\0\0INFO"
-    assert clip_id(audio.decode_bytes(tagged)) == wav
-
-
-def test_identity_depends_on_rate_channels_and_every_sample():
-    wave = speechlike(1)
-    louder = wave.copy()
-    louder[-1] += 0.01
-    recordings = [
-        audio.Recording(wave[:, None], RATE_HZ, "", False),
-        audio.Recording(wave[:, None], 8_000, "", False),
-        audio.Recording(wave.reshape(-1, 2), RATE_HZ, "", False),
-        audio.Recording(louder[:, None], RATE_HZ, "", False),
-    ]
-    assert len({clip_id(recording) for recording in recordings}) == 4
+from tenuto.sound import facts
+from tenuto.sound.facts import FactStore
+from tests.recordings import RATE_HZ, speechlike, write
 
 
 def test_a_file_is_decoded_once_whatever_its_name(tmp_path, monkeypatch):

@@ -1,0 +1,61 @@
+"""Clips that were sent to a server: what the log of served predictions holds of her, and its removal."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from tenuto.tracing import kept_audio, served
+from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.retention import Removed
+
+Clip = tuple[str, int]
+"""Request id and position."""
+
+
+def of(path: Path, who: Identities) -> list[Clip]:
+    """The clips of requests that are hers: by the id of the kept recording, by her groups in feedback, or by a request
+    id that names her."""
+    if not path.is_file():
+        return []
+    with served.opened(path) as log:
+        clips = log.execute("SELECT DISTINCT request_id, position, clip_id FROM served").fetchall()
+        labelled = log.execute("SELECT request_id, position, groups FROM feedback WHERE groups != '{}'").fetchall()
+    hers = {(row[0], row[1]) for row in clips if row["clip_id"] in who.ids or who.are_in(row["request_id"])}
+    for row in labelled:
+        if any(who.has(group, value) for group, value in json.loads(row["groups"]).items()):
+            hers.add((row["request_id"], row["position"]))
+    return sorted(hers)
+
+
+def erase(path: Path, clips: Sequence[Clip]) -> Removed:
+    """Removes clips of requests with all that was said of them; raises sqlite3.Error while a rest may be readable."""
+    if not clips:
+        return Removed()
+    with served.opened(path) as log:
+        kept = [
+            row["audio"]
+            for clip in clips
+            for row in log.execute(
+                "SELECT DISTINCT audio FROM served WHERE request_id = ? AND position = ? AND audio IS NOT NULL", clip
+            )
+        ]
+        # first the files: whoever is killed in between finds them by their rows when it is done again
+        recordings = kept_audio.remove(served.audio_folder(path), kept)
+        predictions, feedback = (
+            log.executemany(f"DELETE FROM {table} WHERE request_id = ? AND position = ?", clips).rowcount
+            for table in ("served", "feedback")
+        )
+    _empty_write_ahead_log(path)
+    return Removed(predictions=predictions, feedback=feedback, recordings=recordings)
+
+
+def _empty_write_ahead_log(path: Path) -> None:
+    """Pages as they were before the deletion stay in SQLite's write-ahead log until it is emptied."""
+    with closing(sqlite3.connect(path, timeout=served.BUSY_SECONDS)) as log:
+        (is_busy, *_) = log.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise sqlite3.OperationalError("a server is reading it, so its log could not be emptied")

@@ -1,0 +1,95 @@
+"""Recordings that people agreed to have kept: FLAC files beside the log of served predictions, a folder per day.
+
+A file is named by a hash of its request, since a client may choose the request's id. Removal goes by the files, so a
+recording whose prediction never reached the log is removed in time as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tenuto.errors import ClipError
+from tenuto.sound import audio
+from tenuto.sound.audio import Recording
+
+_FINE = frozenset({"PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_24", "ALAC_32"})
+_FLAC_CHANNELS = 8
+_FLAC_RATE_HZ = 655_350
+
+
+def name(request_id: str, position: int, at: datetime) -> str:
+    """Where the recording of a clip is kept, relative to the folder: '2026-03-03/<hash>.flac'."""
+    whole = hashlib.sha256(f"{position} {request_id}".encode()).hexdigest()
+    return f"{at:%Y-%m-%d}/{whole[:32]}.flac"
+
+
+def keep(folder: Path, name: str, sound: bytes | Recording) -> str:
+    """The id of the clip that is now in `folder` under `name`, whole or not at all.
+
+    `sound` is an audio file's bytes or what was decoded. Sound of up to 24 bits is kept exactly, so its id is that of
+    the file that was sent. Raises ClipError when it cannot be read or is no sound that FLAC can hold, OSError when
+    it cannot be written.
+    """
+    recording = audio.decode_bytes(sound) if isinstance(sound, bytes) else sound
+    encoded = _flac(recording)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".part")
+    fresh.write_bytes(encoded)
+    fresh.replace(path)
+    return audio.clip_id(audio.decode_bytes(encoded))
+
+
+def remove(folder: Path, names: Iterable[str]) -> int:
+    """How many of these recordings were there and are gone now."""
+    there = [path for path in (folder / name for name in names) if path.is_file()]
+    for path in there:
+        path.unlink(missing_ok=True)
+    return len(there)
+
+
+def remove_before(folder: Path, time: datetime) -> int:
+    """How many recordings were written before `time` and are gone now."""
+    last = f"{time:%Y-%m-%d}"
+    removed = 0
+    for day in sorted(folder.glob("????-??-??")):
+        # another worker of the same server may be removing it too
+        with contextlib.suppress(FileNotFoundError):
+            removed += _thinned(day, time) if day.name <= last else 0
+    return removed
+
+
+def _thinned(day: Path, time: datetime) -> int:
+    removed = 0
+    for file in list(day.iterdir()):
+        if day.name < f"{time:%Y-%m-%d}" or file.stat().st_mtime < time.timestamp():
+            file.unlink(missing_ok=True)
+            removed += file.suffix == ".flac"
+    with contextlib.suppress(OSError):  # it is not empty
+        day.rmdir()
+    return removed
+
+
+def _flac(recording: Recording) -> bytes:
+    if recording.channels > _FLAC_CHANNELS or recording.sample_rate_hz > _FLAC_RATE_HZ:
+        raise ClipError(
+            "not-keepable",
+            f"{recording.channels} channels at {recording.sample_rate_hz} Hz, FLAC holds {_FLAC_CHANNELS} channels at "
+            f"{_FLAC_RATE_HZ} Hz",
+        )
+    is_fine = recording.codec.partition("/")[2] in _FINE
+    bits, subtype = (24, "PCM_24") if is_fine else (16, "PCM_16")
+    # libsndfile would scale floats by one step less than full scale, and what comes back would not be what was sent
+    steps = np.clip(np.round(recording.samples * 2.0 ** (bits - 1)), -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+    samples = steps.astype(np.int32) << (32 - bits)
+    file = io.BytesIO()
+    soundfile.write(file, samples, recording.sample_rate_hz, format="FLAC", subtype=subtype)
+    return file.getvalue()
