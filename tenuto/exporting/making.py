@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tenuto.errors import ExportError
-from tenuto.exporting import parity
+from tenuto.exporting import parity, reference
 from tenuto.exporting.parity import Expected
 from tenuto.learning import checkpoint as checkpoints
 from tenuto.learning.framing import Wave
@@ -56,6 +56,7 @@ def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: 
         artefacts = [_artefact("fp32", _FP32_FILE, writing, draft, expected, threads)]
         bundle = _chosen(draft, _timed(artefacts, draft, writing, test, data, threads))
         bundles.write(bundle, writing)
+        reference.write(writing, table, data, threads=threads)
         try:
             writing.rename(folder)
         except OSError:  # another process was first

@@ -14,7 +14,9 @@ from tenuto.errors import BackboneError
 from tenuto.labels import LabelType
 from tenuto.learning.framing import Framing, Wave
 from tenuto.serving import bundle as bundles
+from tenuto.serving import novelty
 from tenuto.serving.bundle import Bundle
+from tenuto.serving.novelty import Novelty
 
 Array = npt.NDArray[np.float64]
 
@@ -24,8 +26,8 @@ class Heard:
     """What a model makes of clips, a row each.
 
     `probabilities` (clips, classes) in [0, 1]; `decided` (clips, classes), the labels given; `embeddings` (clips, dims)
-    float32; `novelty` (clips,), the higher the less like the training clips; `is_unknown` (clips,), novelty above the
-    threshold.
+    float32; `novelty` (clips,), the higher the less like the training clips, 0 where the bundle cannot tell;
+    `is_unknown` (clips,), novelty above 1.
     """
 
     probabilities: Array
@@ -47,8 +49,9 @@ class Heard:
 class Classifier:
     """One artefact of a bundle in an ONNX Runtime session. Safe to call from several threads."""
 
-    def __init__(self, bundle: Bundle, session: Any) -> None:
+    def __init__(self, bundle: Bundle, session: Any, fitted: Novelty | None = None) -> None:
         self.bundle = bundle
+        self._novelty = fitted
         self._session = session
         self._wants_lengths = any(given.name == "lengths" for given in session.get_inputs())
 
@@ -56,7 +59,7 @@ class Classifier:
     def load(cls, folder: Path, artefact: str | None = None, *, threads: int = 1) -> Classifier:
         """The classifier in a bundle's folder, by its best artefact; BackboneError when it cannot be loaded."""
         bundle = bundles.read(folder)
-        return cls(bundle, session(folder / bundle.artefact(artefact).file, threads))
+        return cls(bundle, session(folder / bundle.artefact(artefact).file, threads), novelty.load(folder))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -84,14 +87,10 @@ class Classifier:
             embeddings.update(zip(positions, found[1], strict=True))
         scores = _stacked(logits, len(self.labels))
         probabilities = self.bundle.calibration.probabilities(scores, self.kind)
-        novelty = np.zeros(len(scores))
-        return Heard(
-            probabilities,
-            self.bundle.calibration.decide(probabilities, self.kind),
-            _stacked(embeddings, self.bundle.dims).astype(np.float32),
-            novelty,
-            novelty > np.inf,
-        )
+        decided = self.bundle.calibration.decide(probabilities, self.kind)
+        vectors = _stacked(embeddings, self.bundle.dims).astype(np.float32)
+        unlike = self._novelty.score(vectors) if self._novelty else np.zeros(len(vectors))
+        return Heard(probabilities, decided, vectors, unlike, unlike > 1)
 
     def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
         """The probabilities (clips, classes) alone, as `Predictor.predict` gives them."""

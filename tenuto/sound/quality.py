@@ -51,7 +51,7 @@ def measure(recording: Recording) -> Quality:
     bandwidth_hz, is_fake = bandwidth(wave, recording.sample_rate_hz)
     return Quality(
         peak_dbfs=_decibels(float(np.abs(samples).max())),
-        level_dbfs=_decibels(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))),
+        level_dbfs=level_dbfs(samples),
         swing_dbfs=_decibels(float(np.abs(samples - offsets).max())),
         snr_db=snr_db(wave, recording.sample_rate_hz),
         clipped_fraction=max(clipped_fraction(channel) for channel in samples.T),
@@ -60,6 +60,11 @@ def measure(recording: Recording) -> Quality:
         has_dead_channel=bool(recording.channels > 1 and not live.all()),
         is_fake_bandwidth=is_fake,
     )
+
+
+def level_dbfs(samples: Wave) -> float:
+    """Root mean square of at least one sample, of any shape, in dB relative to full scale; FLOOR_DB for silence."""
+    return _decibels(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
 
 
 def snr_db(wave: Wave, sample_rate_hz: int) -> float:
