@@ -24,6 +24,7 @@ class State:
     metrics: Metrics
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decodes"))
     """Few, since a decoded clip takes far more memory than an encoded one."""
+    open_streams: int = 0
 
     @classmethod
     def make(
@@ -44,7 +45,9 @@ class State:
         batcher = Batcher(settings.batch, max_waiting=waiting, threads=threads, metrics=metrics)
         shadow = Batcher(settings.batch, max_waiting=waiting, threads=1 if has_challenger else 0, niceness=19)
         metrics.gauge("tenuto_waiting_clips", "Clips that wait to be heard.", lambda: batcher.waiting)
-        return cls(models, settings, batcher, shadow, metrics)
+        state = cls(models, settings, batcher, shadow, metrics)
+        metrics.gauge("tenuto_open_streams", "Streams that are open.", lambda: state.open_streams)
+        return state
 
     def start(self) -> None:
         self.batcher.start()

@@ -108,7 +108,10 @@ class Decoder:
 
 
 class Cutter:
-    """Resamples a stream and cuts it into windows; what no window needs any more is forgotten."""
+    """Resamples a stream and cuts it into windows; what no window needs any more is forgotten.
+
+    Resampling keeps back the last 0.04 to 0.12 s until more comes.
+    """
 
     def __init__(self, from_hz: int, to_hz: int, window: int, hop: int) -> None:
         self._resampler = soxr.ResampleStream(from_hz, to_hz, 1, "float32", "HQ") if from_hz != to_hz else None

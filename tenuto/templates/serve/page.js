@@ -1,0 +1,418 @@
+import { rendered } from "./card.js";
+import { Picture, drawLane, drawSpectrogram, drawWave } from "./picture.js";
+import { Stream, decode, openMicrophone, wav } from "./sound.js";
+
+const LIVE_SECONDS = 20;
+const MOST_RECORDED_SECONDS = 120;
+const ALL_LANES = 12;
+const FEW_LANES = 8;
+
+const $ = (id) => document.getElementById(id);
+const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)} %`;
+const seconds = (value) => `${value.toFixed(2)} s`;
+
+let model = null;
+let key = "";
+let retry = null;
+let view = null; // what is drawn: picture, windows, events, hop, from, to, cursor
+let recording = null; // what the microphone is doing
+let turn = 0; // the sound on show; answers for one before it are too late
+
+function say(text, isBad = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("bad", isBad);
+}
+
+function fact(name, value, className = "") {
+  const row = document.createElement("div");
+  const [term, told] = [document.createElement("dt"), document.createElement("dd")];
+  term.textContent = name;
+  told.textContent = value;
+  told.className = className;
+  row.append(term, told);
+  return row;
+}
+
+/** The JSON of an endpoint; throws what the server says is wrong. */
+async function ask(path, options = {}) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const response = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
+  const told = await response.json().catch(() => ({}));
+  if (response.ok) return told;
+  if (response.status === 401) {
+    $("key").hidden = false;
+    $("key").querySelector("input").focus();
+  }
+  throw new Error(told.detail ?? `The server answered ${response.status}.`);
+}
+
+async function showModel() {
+  model = await ask("v1/model");
+  const { name, version, alias, artefact } = model.model;
+  const which = version === "bundle" ? name : `${name}, version ${version}`;
+  $("model").textContent = alias ? `${which} @${alias}` : which;
+  document.title = `${name} · Tenuto`;
+  $("model-facts").replaceChildren(
+    fact("Model", name),
+    fact("Version", alias ? `${version} (@${alias})` : version),
+    fact("Served as", `${artefact}, ${model.size_mb.toFixed(1)} MB`),
+    fact("Labels", model.labels.length > 20 ? `${model.labels.length}` : model.labels.join(", ")),
+    fact("Hears", `${model.sample_rate_hz / 1000} kHz, the middle ${model.max_seconds} s of a clip`),
+    ...Object.entries(model.figures).filter(([figure]) => figure === "p50_ms").map(([, ms]) => fact("Median when exported", `${ms.toFixed(2)} ms`)),
+  );
+  $("card").hidden = !model.card;
+  if (model.card) $("card").querySelector("div").replaceChildren(...rendered(model.card));
+}
+
+function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, spoken }) {
+  $("answer").hidden = false;
+  $("source").textContent = source;
+  const given = label === "" ? "no label" : label.replaceAll(";", ", ");
+  $("label").textContent = given;
+  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
+  $("probability").textContent = isUnknown ? "" : percent(probabilities[label] ?? ranked[0][1]);
+  document.querySelector(".said").classList.toggle("unknown", isUnknown);
+  $("remark").textContent = isUnknown
+    ? `Too unlike the training clips to be given a label (novelty ${novelty.toFixed(2)}, above 1 is unknown). It is nearest to ${ranked[0][0]}.`
+    : "";
+  const labels = label.split(";");
+  $("labels").replaceChildren(...ranked.map(([name, probability]) => {
+    const row = document.createElement("li");
+    row.className = labels.includes(name) ? "given" : "";
+    for (const [className, text] of [["name", name], ["track", ""], ["num", percent(probability)]]) {
+      const part = document.createElement("span");
+      part.className = className;
+      part.textContent = text;
+      row.append(part);
+    }
+    row.firstChild.title = name;
+    const bar = document.createElement("i");
+    bar.className = "bar";
+    bar.style.setProperty("--a", probability);
+    row.children[1].append(bar);
+    return row;
+  }));
+  $("facts").replaceChildren(...facts);
+  if (spoken) $("spoken").textContent = isUnknown ? "unknown" : `${given}, ${$("probability").textContent}`;
+}
+
+function answered(version) {
+  if (model && version.version !== model.model.version) showModel().catch((error) => say(error.message, true));
+  return version.version === "bundle" ? version.name : `version ${version.version}`;
+}
+
+async function classify(blob, name) {
+  const form = new FormData();
+  form.append("file", blob, name);
+  const started = performance.now();
+  const { answers: [answer] } = await ask("v1/classify", { method: "POST", body: form });
+  const took = performance.now() - started;
+  showAnswer(answer.label, answer.probabilities, {
+    isUnknown: answer.is_unknown,
+    novelty: answer.novelty,
+    source: `${name}, as one clip`,
+    spoken: true,
+    facts: [
+      fact("Length", seconds(answer.duration_seconds)),
+      fact("Answered in", `${answer.latency_ms.toFixed(1)} ms`),
+      fact("With the way here", `${took.toFixed(0)} ms`),
+      fact("Model", answered(answer.model)),
+      fact("Request", answer.request_id.slice(0, 12), "id"),
+    ],
+  });
+}
+
+function newView(rate) {
+  turn += 1;
+  view = { turn, picture: new Picture(rate, Math.min(model.sample_rate_hz, rate) / 2), windows: [], events: [], hop: 0.25, from: 0, to: 1, cursor: null, last: -1 };
+  $("lanes").replaceChildren();
+  $("time").hidden = false;
+  $("heard").hidden = true;
+  $("player").hidden = true;
+  $("player").removeAttribute("src");
+  $("windows").textContent = "";
+  return view;
+}
+
+/** Takes in one message of the stream that a view is of. */
+function hear(message, of) {
+  if (message.type === "error") throw new Error(message.detail);
+  if (message.type === "ready") {
+    of.hop = message.hop_seconds;
+    $("windows").textContent = `Windows of ${seconds(message.window_seconds)}, one every ${seconds(message.hop_seconds)}. Filled: smoothed; line: each window; green: events.`;
+  } else if (message.type === "window") {
+    of.windows.push(message);
+  }
+  for (const event of message.events ?? []) {
+    if (event.kind === "begin") of.events.push({ label: event.label, from: event.at_seconds, to: null, probability: event.probability });
+    else Object.assign(of.events.findLast((one) => one.label === event.label), { to: event.at_seconds, probability: event.probability });
+  }
+}
+
+function lanes() {
+  if (model.labels.length <= ALL_LANES) return model.labels;
+  const most = new Map(model.labels.map((label) => [label, 0]));
+  for (const answer of view.windows) {
+    for (const label of model.labels) most.set(label, Math.max(most.get(label), answer.smoothed[label]));
+  }
+  const shown = new Set([...most].sort((a, b) => b[1] - a[1]).slice(0, FEW_LANES).map(([label]) => label));
+  return model.labels.filter((label) => shown.has(label));
+}
+
+function draw() {
+  const { picture, windows, events, hop, from, to } = view;
+  drawWave($("wave"), picture, from, to);
+  drawSpectrogram($("spectrogram"), picture, from, to);
+  const shown = lanes();
+  if ([...$("lanes").children].filter((part) => part.tagName === "SPAN").map((part) => part.title).join("\n") !== shown.join("\n")) {
+    $("lanes").replaceChildren(...shown.flatMap((label) => {
+      const [name, canvas] = [document.createElement("span"), document.createElement("canvas")];
+      name.className = "gutter";
+      name.textContent = name.title = label;
+      canvas.className = "lane";
+      canvas.dataset.label = label;
+      return [name, canvas];
+    }));
+  }
+  for (const canvas of $("lanes").querySelectorAll("canvas")) {
+    drawLane(canvas, canvas.dataset.label, windows, events, hop, from, to);
+  }
+  const parts = $("axis").clientWidth < 400 ? 4 : 8;
+  const marks = Array.from({ length: parts + 1 }, (_, i) => from + ((to - from) * i) / parts);
+  $("axis").replaceChildren(...marks.map((mark, i) => {
+    const text = document.createElement("span");
+    text.textContent = mark.toFixed(to - from > 30 ? 0 : 1) + (i === parts ? " s" : "");
+    return text;
+  }));
+  const [top, bottom] = [document.createElement("span"), document.createElement("span")];
+  top.textContent = `${(picture.bins * picture.rate) / 512 / 1000} kHz`;
+  bottom.textContent = "0";
+  $("band").replaceChildren(top, bottom);
+  point();
+}
+
+/** Puts the cursor where it is, and says what was heard there. */
+function point() {
+  const { cursor, from, to, windows } = view;
+  const slider = $("timeline");
+  slider.setAttribute("aria-valuemax", to.toFixed(2));
+  slider.setAttribute("aria-valuenow", (cursor ?? to).toFixed(2));
+  $("cursor").hidden = cursor === null;
+  const distance = (answer) => Math.abs((answer.begin_seconds + answer.end_seconds) / 2 - cursor);
+  const nearest = cursor === null || !windows.length ? null : windows.reduce((a, b) => (distance(b) < distance(a) ? b : a));
+  let text = windows.length ? "Arrow keys or a tap show what was heard at a place." : "";
+  if (nearest) {
+    const ranked = Object.entries(nearest.smoothed).sort((a, b) => b[1] - a[1]).slice(0, 3);
+    text = `${seconds(cursor)}: ${nearest.smoothed_label === "unknown" ? "unknown; " : ""}${ranked.map(([label, p]) => `${label} ${percent(p)}`).join(", ")}`;
+  }
+  $("readout").textContent = text;
+  slider.setAttribute("aria-valuetext", text);
+  if (cursor !== null) {
+    const wave = $("wave");
+    $("cursor").style.left = `${wave.offsetLeft + (wave.clientWidth * (cursor - from)) / (to - from)}px`;
+  }
+}
+
+function moveTo(place) {
+  if (!view || recording) return;
+  view.cursor = Math.max(view.from, Math.min(view.to, place));
+  if ($("player").src) $("player").currentTime = view.cursor;
+  point();
+}
+
+/** Everything of a sound that is over: its whole length, its events in words, and the sound to be played. */
+function settle(of, blob) {
+  Object.assign(of, { from: 0, to: Math.max(of.picture.seconds, 0.1) });
+  $("player").src = URL.createObjectURL(blob);
+  $("player").hidden = false;
+  $("heard").hidden = !of.events.length;
+  $("heard").querySelector("summary").textContent = `${of.events.length} ${of.events.length === 1 ? "event" : "events"}`;
+  $("heard").querySelector("tbody").replaceChildren(...of.events.map((event) => {
+    const row = document.createElement("tr");
+    for (const [text, className] of [[event.label, ""], [seconds(event.from), "num"], [seconds(event.to ?? of.to), "num"], [percent(event.probability), "num"]]) {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      cell.className = className;
+      row.append(cell);
+    }
+    return row;
+  }));
+  draw();
+}
+
+/** Answers of a stream go to a view, until there is another one; what goes wrong is said once. */
+function streamTo(of, rate) {
+  return new Stream(rate, key, (message) => {
+    if (of.turn !== turn) return;
+    try {
+      hear(message, of);
+    } catch (error) {
+      say(error.message, true);
+      if (recording?.view === of) stopRecording();
+    }
+  });
+}
+
+async function open(file) {
+  if (recording) await stopRecording();
+  retry = () => open(file);
+  say(`Listening to ${file.name} …`);
+  try {
+    if (!model) await showModel();
+    const started = (turn += 1);
+    const [samples] = await Promise.all([
+      file.arrayBuffer().then((bytes) => decode(bytes, model.sample_rate_hz)).catch(() => null),
+      classify(file, file.name),
+    ]);
+    if (started !== turn) return;
+    if (!samples) {
+      $("time").hidden = true;
+      say(`This browser cannot decode ${file.name}, so that only the server's answer is shown.`);
+      return;
+    }
+    const of = newView(model.sample_rate_hz);
+    of.picture.push(samples);
+    of.picture.finish();
+    settle(of, file);
+    await streamTo(of, model.sample_rate_hz).sendAll(samples);
+    if (of.turn !== turn) return;
+    settle(of, file);
+    if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${of.windows.length} windows.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+async function startRecording() {
+  retry = startRecording;
+  say("Asking for the microphone …");
+  const pieces = [];
+  try {
+    if (!model) await showModel();
+    if (!navigator.mediaDevices) throw new Error("Browsers give the microphone to pages over https or from localhost only.");
+    const microphone = await openMicrophone((samples) => {
+      if (!recording) return;
+      pieces.push(samples);
+      recording.view.picture.push(samples);
+      recording.stream.send(samples);
+      if (recording.view.picture.seconds > MOST_RECORDED_SECONDS) stopRecording();
+    });
+    const of = newView(microphone.rate);
+    const stream = streamTo(of, microphone.rate);
+    await stream.opened.catch(async (error) => {
+      await microphone.close();
+      throw error;
+    });
+    recording = { microphone, view: of, stream, pieces };
+    $("microphone").setAttribute("aria-pressed", "true");
+    $("microphone").querySelector("span").textContent = "Stop";
+    say("Listening …");
+    requestAnimationFrame(live);
+  } catch (error) {
+    say(error.name === "NotAllowedError" ? "The microphone was not allowed." : error.name === "NotFoundError" ? "There is no microphone." : error.message, true);
+  }
+}
+
+function live() {
+  if (!recording) return;
+  const of = recording.view;
+  const now = of.picture.seconds;
+  Object.assign(of, { from: Math.max(0, now - LIVE_SECONDS), to: Math.max(now, LIVE_SECONDS) });
+  draw();
+  const answer = of.windows.at(-1);
+  if (answer && answer.window !== of.last) {
+    of.last = answer.window;
+    showAnswer(answer.smoothed_label, answer.smoothed, {
+      isUnknown: answer.smoothed_label === "unknown",
+      novelty: answer.novelty,
+      source: "The microphone, now",
+      spoken: answer.events.length > 0,
+      facts: [
+        fact("Since", seconds(now)),
+        fact("Answered in", `${answer.latency_ms.toFixed(1)} ms`),
+        fact("Model", answered(answer.model)),
+        fact("Request", answer.request_id.slice(0, 12), "id"),
+      ],
+    });
+  }
+  setTimeout(() => requestAnimationFrame(live), 50);
+}
+
+async function stopRecording() {
+  const { microphone, view: of, stream, pieces } = recording;
+  recording = null;
+  $("microphone").setAttribute("aria-pressed", "false");
+  $("microphone").querySelector("span").textContent = "Use the microphone";
+  await microphone.close();
+  await stream.end();
+  if (of.turn !== turn) return;
+  const samples = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  pieces.reduce((at, piece) => (samples.set(piece, at), at + piece.length), 0);
+  of.picture.finish();
+  const blob = wav(samples, microphone.rate);
+  settle(of, blob);
+  if ($("status").classList.contains("bad")) return;
+  say(`${seconds(of.picture.seconds)} recorded: ${of.windows.length} windows.`);
+  if (samples.length && of.picture.seconds <= model.max_seconds) {
+    await classify(blob, "The recording").catch((error) => say(error.message, true));
+  }
+}
+
+$("file").addEventListener("change", () => {
+  if ($("file").files.length) open($("file").files[0]);
+  $("file").value = "";
+});
+for (const name of ["dragenter", "dragover"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
+});
+$("microphone").addEventListener("click", async () => {
+  $("microphone").disabled = true;
+  await (recording ? stopRecording() : startRecording());
+  $("microphone").disabled = false;
+  $("microphone").focus();
+});
+$("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = $("key").querySelector("input").value;
+  $("key").hidden = true;
+  say("");
+  (retry ?? showModel)()?.catch?.((error) => say(error.message, true));
+});
+$("timeline").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 }[event.key];
+  if (!view || (!step && event.key !== "Home" && event.key !== "End")) return;
+  event.preventDefault();
+  if (step) moveTo((view.cursor ?? 0) + step * view.hop);
+  else moveTo(event.key === "Home" ? view.from : view.to);
+});
+$("timeline").addEventListener("pointermove", (event) => {
+  if (event.buttons) $("timeline").dispatchEvent(new PointerEvent("pointerdown", event));
+});
+$("timeline").addEventListener("pointerdown", (event) => {
+  if (!view) return;
+  const { left, width } = $("wave").getBoundingClientRect();
+  moveTo(view.from + ((event.clientX - left) / width) * (view.to - view.from));
+});
+$("player").addEventListener("timeupdate", () => {
+  if ($("player").paused || recording) return;
+  view.cursor = $("player").currentTime;
+  point();
+});
+new ResizeObserver(() => view && draw()).observe($("timeline"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view && draw());
+
+showModel().catch((error) => {
+  $("model").textContent = "no model";
+  say(error.message, true);
+});
