@@ -76,7 +76,7 @@ class Job:
     def training_inputs(self, version: DatasetVersion) -> list[str]:
         """Hashes of all that decides the weights: data and division, settings, code, a backbone that is a folder."""
         backbone = self.workspace.root / self.params.backbone
-        no_part = {"tracking_uri", "name", "data", "evaluate", "card", "tune"}
+        no_part = {"tracking_uri", "name", "data", "evaluate", "card", "tune", "monitor"}
         return [
             version.md5,
             digest(self.holdout),
@@ -142,7 +142,7 @@ def stops(report: ValidationReport, version: DatasetVersion, params: Params) -> 
 def describe(job: Job, version: DatasetVersion) -> lineage.Lineage:
     """What this run is made from; `inputs` is the hash of all that decides what it comes to."""
     judged_by = [
-        digest(job.params.model_dump(mode="json", exclude={"tune"})),
+        digest(job.params.model_dump(mode="json", exclude={"tune", "monitor"})),
         digest(job.policy),
         digest(job.expectations),
     ]

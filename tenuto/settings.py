@@ -264,6 +264,22 @@ class EvaluateSettings(Section):
     confidence: Fraction = 0.95
 
 
+class MonitorSettings(Section):
+    """What `tenuto monitor` looks at, and when it raises an alarm."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    days: int = Field(default=7, ge=1, description="how far back a look goes")
+    least_clips: int = Field(default=50, ge=20, description="served in that time; with fewer drift is not judged")
+    false_alarms: Fraction = Field(
+        default=0.01, description="the chance of any alarm in a period of `days` in which nothing changed"
+    )
+    new_labels: int = Field(default=50, ge=1, description="labels that came back, enough for a retrain")
+    quality_drop: Fraction = Field(
+        default=0.05, description="accuracy by the labels that came back, below that on the validation clips"
+    )
+
+
 Stated = Annotated[str, Field(max_length=2000)]
 """Text for the model card: MLflow holds 6,000 characters of a parameter, and 5,000 of a version's description."""
 
@@ -315,6 +331,7 @@ class Params(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     card: CardSettings = CardSettings()
     tune: TuneSettings = TuneSettings()
+    monitor: MonitorSettings = MonitorSettings()
     tracking_uri: str | None = Field(default=None, description="an MLflow server; null is the workspace's own")
 
     @model_validator(mode="after")

@@ -124,6 +124,11 @@ class Workspace:
         return self.state / "served.sqlite"
 
     @property
+    def looks(self) -> Path:
+        """What `tenuto monitor` found, one JSON line a look (`tenuto.monitoring.looks`)."""
+        return self.state / "monitor.jsonl"
+
+    @property
     def audits(self) -> Path:
         """Pages of `tenuto audit`."""
         return self.reports / "audit"

@@ -18,7 +18,7 @@ def parameters(params: Params) -> Iterator[tuple[str, str]]:
     Of the test set that is held out by name only the number of names: MLflow's parameters cannot be rewritten when
     somebody withdraws consent. The names are in the artifact `inputs/params.yaml`.
     """
-    values = params.model_dump(mode="json", exclude={"tune"})
+    values = params.model_dump(mode="json", exclude={"tune", "monitor"})
     hold_out = values["split"]["hold_out"]
     values["split"]["hold_out"] = {group: _counted(len(names)) for group, names in hold_out.items()}
     return ((name, str(value)) for name, value in _flat(values))

@@ -41,12 +41,19 @@ def population_stability(before: np.ndarray, now: np.ndarray) -> float:
     the two, so that an empty bin has one. 0 when either holds nothing.
     Source: N. Siddiqi, Credit Risk Scorecards (2006): the sum of (q - p) ln(q / p).
     """
-    smaller = min(before.sum(), now.sum())
-    if smaller == 0:
+    if not before.sum() or not now.sum():
         return 0.0
-    p, q = (counts / counts.sum() + 0.5 / smaller for counts in (before, now))
-    p, q = p / p.sum(), q / q.sum()
-    return float(((q - p) * np.log(q / p)).sum())
+    return float(population_stabilities(before, now))
+
+
+def population_stabilities(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """As `population_stability`, of many pairs of histograms at once, shape (..., bins); none of them may be empty."""
+    totals = [counts.sum(axis=-1, keepdims=True) for counts in (before, now)]
+    half_a_clip = 0.5 / np.minimum(*totals)
+    p, q = (counts / total + half_a_clip for counts, total in zip((before, now), totals, strict=True))
+    p, q = (shares / shares.sum(axis=-1, keepdims=True) for shares in (p, q))
+    found: np.ndarray = ((q - p) * np.log(q / p)).sum(axis=-1)
+    return found
 
 
 def category_counts(before: pd.Series, now: pd.Series) -> tuple[pd.Index, np.ndarray, np.ndarray]:
