@@ -10,12 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from tenuto import __version__
-from tenuto.serving import classify, health, pages, problems, stream_api
+from tenuto.serving import classify, feedback, health, pages, problems, stream_api
 from tenuto.serving.problems import ProblemError
 from tenuto.serving.requests import Identified
 from tenuto.serving.state import State
 
-_ROUTERS = (classify.router, stream_api.router, health.router, pages.router)
+_ROUTERS = (classify.router, feedback.router, stream_api.router, health.router, pages.router)
 
 
 def create_app(state: State) -> FastAPI:

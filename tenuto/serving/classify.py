@@ -13,6 +13,7 @@ from tenuto.serving.batching import BusyError
 from tenuto.serving.classifier import Heard
 from tenuto.serving.models import Model
 from tenuto.serving.problems import RESPONSES, ProblemError
+from tenuto.serving.recorder import rows_of
 from tenuto.serving.state import State
 from tenuto.serving.uploads import Decoded, SentClips, decoded, received
 
@@ -66,6 +67,8 @@ async def classify(request: Request) -> Response:
     answers = answers_of(request.state.request_id, model, clips, heard, (time.perf_counter() - started) * 1000)
     for answer in answers:
         state.metrics.answered(answer.model.version, answer.label)
+    if state.recorder is not None:
+        state.recorder.put(rows_of(answers, clips, heard), [clip.sound for clip in clips])
     return Response(Answers(answers=answers).model_dump_json(), media_type="application/json")
 
 

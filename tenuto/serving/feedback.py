@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,6 +18,8 @@ from tenuto.serving.problems import RESPONSES, ProblemError
 from tenuto.serving.recorder import Recorder
 from tenuto.tracing import served
 from tenuto.tracing.served import Feedback, Served
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1", tags=["feedback"])
 
@@ -60,7 +64,11 @@ def feedback(given: Given, request: Request) -> Taken:
     kept = Feedback(
         request_id=given.request_id, position=given.position, label=label, at=datetime.now(UTC), groups=given.groups
     )
-    served.feedback(recorder.path, [kept])
+    try:
+        served.feedback(recorder.path, [kept])
+    except sqlite3.Error:
+        log.exception("feedback on request %s could not be kept", given.request_id)
+        raise ProblemError(503, "The log is busy or full; try again in a minute.", {"Retry-After": "60"}) from None
     return Taken(
         request_id=given.request_id,
         position=given.position,

@@ -15,13 +15,20 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tenuto.errors import ClipError
+from tenuto.serving.answers import Answer
+from tenuto.serving.classifier import Heard
 from tenuto.serving.settings import LogSettings
-from tenuto.sound.audio import Recording
 from tenuto.tracing import kept_audio, retention, served
+from tenuto.tracing.kept_audio import Sound
 from tenuto.tracing.served import Served
+
+if TYPE_CHECKING:
+    from tenuto.serving.uploads import Decoded
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +37,6 @@ _MOST_SOUND_BYTES = 64 << 20
 _BATCH_ROWS = 500
 _GATHER_SECONDS = 0.2
 _PURGE_SECONDS = 3600.0
-
-Sound = bytes | Recording
-"""A clip as it was sent: an audio file, or samples."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,35 @@ class _Waiting:
     def sound_bytes(self) -> int:
         sound = self.sound
         return 0 if sound is None else len(sound) if isinstance(sound, bytes) else sound.samples.nbytes
+
+
+def rows_of(
+    answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False
+) -> list[Served]:
+    """What is kept of the answers to the clips of one request."""
+    at = datetime.now(UTC)
+    return [
+        Served(
+            request_id=answer.request_id,
+            position=position,
+            at=at,
+            model=answer.model.name,
+            version=answer.model.version,
+            alias=answer.model.alias,
+            artefact=answer.model.artefact,
+            label=answer.label,
+            probability=answer.probability,
+            probabilities=answer.probabilities,
+            is_unknown=answer.is_unknown,
+            novelty=answer.novelty,
+            embedding=tuple(heard.embeddings[position].tolist()),
+            duration_seconds=answer.duration_seconds,
+            level_dbfs=clips[position].level_dbfs,
+            latency_ms=answer.latency_ms,
+            is_shadow=is_shadow,
+        )
+        for position, answer in enumerate(answers)
+    ]
 
 
 class Recorder:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tenuto.serving.batching import Batcher
 from tenuto.serving.metrics import Metrics
 from tenuto.serving.models import Models
+from tenuto.serving.recorder import Recorder
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.sources import Source
 
@@ -22,15 +24,26 @@ class State:
     shadow: Batcher
     """Hears with the challenger, in the time that is left over."""
     metrics: Metrics
+    recorder: Recorder | None = None
+    """Keeps what was served; None when nothing is to be kept."""
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decodes"))
     """Few, since a decoded clip takes far more memory than an encoded one."""
     open_streams: int = 0
 
     @classmethod
     def make(
-        cls, source: Source, settings: ServingSettings | None = None, *, threads: int = 1, artefact: str | None = None
+        cls,
+        source: Source,
+        settings: ServingSettings | None = None,
+        *,
+        threads: int = 1,
+        artefact: str | None = None,
+        log: Path | None = None,
     ) -> State:
-        """The state of a server that answers with the models of a source; `threads` batches are heard at once."""
+        """The state of a server that answers with the models of a source; `threads` batches are heard at once.
+
+        What is served is written to `log` (`tenuto.tracing.served`), unless the settings turn that off.
+        """
         settings = settings or ServingSettings()
         metrics = Metrics()
         has_challenger = settings.challenger_share > 0
@@ -45,11 +58,16 @@ class State:
         batcher = Batcher(settings.batch, max_waiting=waiting, threads=threads, metrics=metrics)
         shadow = Batcher(settings.batch, max_waiting=waiting, threads=1 if has_challenger else 0, niceness=19)
         metrics.gauge("tenuto_waiting_clips", "Clips that wait to be heard.", lambda: batcher.waiting)
-        state = cls(models, settings, batcher, shadow, metrics)
+        recorder = Recorder(log, settings.log) if log is not None and settings.log.is_on else None
+        if recorder is not None:
+            metrics.gauge("tenuto_log_dropped", "Predictions that did not get into the log.", lambda: recorder.dropped)
+        state = cls(models, settings, batcher, shadow, metrics, recorder)
         metrics.gauge("tenuto_open_streams", "Streams that are open.", lambda: state.open_streams)
         return state
 
     def start(self) -> None:
+        if self.recorder is not None:
+            self.recorder.start()
         self.batcher.start()
         self.shadow.start()
         self.models.start()
@@ -60,3 +78,5 @@ class State:
         self.decoders.shutdown()
         self.batcher.stop()
         self.shadow.stop()
+        if self.recorder is not None:
+            self.recorder.stop()

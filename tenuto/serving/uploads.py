@@ -17,6 +17,10 @@ from tenuto.records import Record
 from tenuto.serving.problems import ProblemError, explained
 from tenuto.serving.state import State
 from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording, decode_bytes, waveform
+from tenuto.tracing.kept_audio import Sound
+
+_MOST_SAMPLES = 64_000_000
+"""Of all channels together, 256 MB: a few kilobytes of FLAC may stand for minutes of eight channels."""
 
 
 class SentClip(Record):
@@ -56,8 +60,8 @@ class Decoded:
     duration_seconds: float
     level_dbfs: float
     """Root mean square, 0 for full scale."""
-    encoded: bytes | None
-    """The file that was sent, when it was one."""
+    sound: Sound
+    """As it was sent: the file, or the samples."""
 
 
 async def received(request: Request, state: State) -> list[Upload]:
@@ -82,7 +86,7 @@ async def decoded(uploads: list[Upload], state: State, sample_rate_hz: int) -> l
     found = await asyncio.gather(*waves, return_exceptions=True)
     for upload, one in zip(uploads, found, strict=True):
         if isinstance(one, ClipError):
-            status = 413 if one.reason == "too-long" else 422
+            status = 413 if one.reason in ("too-long", "too-large") else 422
             raise ProblemError(status, f"{upload.name} cannot be used: {one.detail} ({one.reason}).")
         if isinstance(one, BaseException):
             raise one
@@ -111,12 +115,12 @@ def _too_many(most: int) -> ProblemError:
 
 def _decoded(upload: Upload, sample_rate_hz: int, max_seconds: float) -> Decoded:
     if isinstance(upload.content, bytes):
-        recording = decode_bytes(upload.content, max_duration_seconds=max_seconds)
+        recording = decode_bytes(upload.content, max_duration_seconds=max_seconds, max_samples=_MOST_SAMPLES)
     else:
         recording = _of_samples(upload.content, max_seconds)
     wave = waveform(recording, sample_rate_hz)
-    encoded = upload.content if isinstance(upload.content, bytes) else None
-    return Decoded(wave, recording.duration_seconds, level_dbfs(wave), encoded)
+    sound = upload.content if isinstance(upload.content, bytes) else recording
+    return Decoded(wave, recording.duration_seconds, level_dbfs(wave), sound)
 
 
 def _of_samples(clip: SentClip, max_seconds: float) -> Recording:

@@ -25,16 +25,20 @@ _FLAC_CHANNELS = 8
 _FLAC_RATE_HZ = 655_350
 
 
+Sound = bytes | Recording
+"""A clip as it was sent: an audio file, or samples."""
+
+
 def name(request_id: str, position: int, at: datetime) -> str:
     """Where the recording of a clip is kept, relative to the folder: '2026-03-03/<hash>.flac'."""
     whole = hashlib.sha256(f"{position} {request_id}".encode()).hexdigest()
     return f"{at:%Y-%m-%d}/{whole[:32]}.flac"
 
 
-def keep(folder: Path, name: str, sound: bytes | Recording) -> str:
+def keep(folder: Path, name: str, sound: Sound) -> str:
     """The id of the clip that is now in `folder` under `name`, whole or not at all.
 
-    `sound` is an audio file's bytes or what was decoded. Sound of up to 24 bits is kept exactly, so its id is that of
+    Sound of up to 24 bits is kept exactly, so its id is that of
     the file that was sent. Raises ClipError when it cannot be read or is no sound that FLAC can hold, OSError when
     it cannot be written.
     """

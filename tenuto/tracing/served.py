@@ -67,7 +67,7 @@ class Served(Record):
     novelty: float | None = Field(default=None, description="above 1 is unknown")
     embedding: tuple[float, ...] = Field(default=(), exclude=True, repr=False, description="what the head took in")
     duration_seconds: float | None = None
-    level_dbfs: float | None = Field(default=None, description="root mean square; -inf of digital silence")
+    level_dbfs: float | None = Field(default=None, description="root mean square, 0 for a square wave at full scale")
     latency_ms: float | None = None
     is_shadow: bool = Field(default=False, description="heard beside the answer, which came from another version")
     audio: str | None = Field(default=None, description="the kept recording, relative to `audio_folder`")
