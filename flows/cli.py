@@ -41,6 +41,7 @@ from flows.commands import (
     remedies,
     reproduce,
     require_ready,
+    serve,
     tune,
 )
 from flows.stages import ctrl_c
@@ -89,6 +90,7 @@ app.add_typer(reproduce.app)
 app.add_typer(gate.app, name="gate")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(serve.app)
 
 
 def _version(value: bool) -> None:

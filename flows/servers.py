@@ -115,15 +115,17 @@ def environment(workspace: Workspace) -> dict[str, str]:
     return {name: os.environ.get(name) or value for name, value in wanted.items()}
 
 
-def tracking_uri(workspace: Workspace, params: Params | None = None) -> str:
+def tracking_uri(workspace: Workspace, params: Params | None = None, *, must_answer: bool = True) -> str:
     """Where MLflow keeps runs and models.
 
     The first of: MLFLOW_TRACKING_URI, `tracking_uri` in params.yaml, the running server of `up`, the SQLite file in
-    the workspace. Raises ServerError when a chosen server takes no connection: MLflow would try for minutes.
+    the workspace. Raises ServerError when a chosen server takes no connection: MLflow would try for minutes. Whoever
+    can do without for a while says so by `must_answer`.
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI") or (params.tracking_uri if params else None)
     if chosen:
-        _check_reachable(chosen)
+        if must_answer:
+            _check_reachable(chosen)
         return chosen
     running = addresses(workspace)
     return running.mlflow.address if running and running.mlflow else own_store(workspace)

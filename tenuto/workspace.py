@@ -129,6 +129,11 @@ class Workspace:
         return self.state / "monitor.jsonl"
 
     @property
+    def served_models(self) -> Path:
+        """Exported models that `tenuto serve` downloaded; safe to delete while it does not run."""
+        return self.state / "serving"
+
+    @property
     def audits(self) -> Path:
         """Pages of `tenuto audit`."""
         return self.reports / "audit"

@@ -8,7 +8,6 @@ a thread. The clip that has waited longest goes first. ONNX Runtime, like decodi
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
@@ -55,10 +54,7 @@ class _Clip:
 
 
 class Batcher:
-    """Threads that hear clips in batches; each runs one batch at a time on one core.
-
-    With `niceness` above 0 they only get the time that others leave over (Linux).
-    """
+    """Threads that hear clips in batches; each runs one batch at a time on one core."""
 
     def __init__(
         self,
@@ -66,12 +62,10 @@ class Batcher:
         *,
         max_waiting: int,
         threads: int = 1,
-        niceness: int = 0,
         metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._max_waiting = max_waiting
-        self._niceness = niceness
         self._metrics = metrics
         self._waiting: dict[_Bucket, deque[_Clip]] = {}
         self._changed = threading.Condition()
@@ -96,6 +90,11 @@ class Batcher:
         """Clips that nobody hears yet."""
         return sum(len(clips) for clips in list(self._waiting.values()))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is heard."""
+        return not self._busy and not self._waiting
+
     async def hear(self, classifier: Classifier, waves: Sequence[Wave]) -> Heard:
         """What `Classifier.hear` gives for the waves; raises BusyError when too many clips are waiting."""
         return await asyncio.wrap_future(self.submit(classifier, waves))
@@ -119,8 +118,6 @@ class Batcher:
         return question.answer
 
     def _work(self) -> None:
-        if self._niceness:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while batch := self._next():
             classifier, clips = batch
             self._hear(classifier, clips)

@@ -7,15 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tenuto.labels import joined
-from tenuto.serving.answers import UNKNOWN, Answer, Answers
+from tenuto.serving.answering import answers_of
+from tenuto.serving.answers import Answers
 from tenuto.serving.batching import BusyError
-from tenuto.serving.classifier import Heard
 from tenuto.serving.models import Model
 from tenuto.serving.problems import RESPONSES, ProblemError
-from tenuto.serving.recorder import rows_of
 from tenuto.serving.state import State
-from tenuto.serving.uploads import Decoded, SentClips, decoded, received
+from tenuto.serving.uploads import SentClips, decoded, received
 
 router = APIRouter(prefix="/v1", tags=["classify"])
 
@@ -65,10 +63,8 @@ async def classify(request: Request) -> Response:
     except BusyError:
         raise ProblemError(503, "Too many clips are waiting; try again in a second.", {"Retry-After": "1"}) from None
     answers = answers_of(request.state.request_id, model, clips, heard, (time.perf_counter() - started) * 1000)
-    for answer in answers:
-        state.metrics.answered(answer.model.version, answer.label)
-    if state.recorder is not None:
-        state.recorder.put(rows_of(answers, clips, heard), [clip.sound for clip in clips])
+    state.notes.put(answers, clips, heard)
+    state.shadow.put(request.state.request_id, state.models.challenger, clips)
     return Response(Answers(answers=answers).model_dump_json(), media_type="application/json")
 
 
@@ -77,30 +73,3 @@ def serving_model(state: State) -> Model:
     if state.models.champion is None:
         raise ProblemError(503, "No model is loaded yet; /readyz says why.", {"Retry-After": "5"})
     return state.models.champion
-
-
-def answers_of(
-    request_id: str, model: Model, clips: list[Decoded], heard: Heard, latency_ms: float
-) -> tuple[Answer, ...]:
-    """What the model says of each clip, in words."""
-    labels = model.classifier.labels
-    answers = []
-    for row, clip in enumerate(clips):
-        probabilities, decided = heard.probabilities[row], heard.decided[row]
-        given = [label for label, is_given in zip(labels, decided, strict=True) if is_given]
-        is_unknown = bool(heard.is_unknown[row])
-        of_given = probabilities[decided] if decided.any() and not is_unknown else probabilities
-        answers.append(
-            Answer(
-                request_id=request_id,
-                model=model.version,
-                label=UNKNOWN if is_unknown else joined(given),
-                probability=float(of_given.max()),
-                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
-                is_unknown=is_unknown,
-                novelty=float(heard.novelty[row]),
-                duration_seconds=clip.duration_seconds,
-                latency_ms=latency_ms,
-            )
-        )
-    return tuple(answers)

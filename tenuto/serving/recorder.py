@@ -28,7 +28,7 @@ from tenuto.tracing.kept_audio import Sound
 from tenuto.tracing.served import Served
 
 if TYPE_CHECKING:
-    from tenuto.serving.uploads import Decoded
+    from tenuto.serving.sounds import Decoded
 
 log = logging.getLogger(__name__)
 

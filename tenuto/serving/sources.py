@@ -13,8 +13,9 @@ class Source(Protocol):
     Both calls may block and may raise TenutoError; `tasks.follow` has the one of the MLflow registry.
     """
 
-    name: str
-    """Of the model."""
+    @property
+    def name(self) -> str:
+        """Of the model."""
 
     def resolve(self, alias: str) -> str | None:
         """The version that the alias points at now, None when it points nowhere."""

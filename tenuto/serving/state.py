@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenuto.serving.answering import Notes
 from tenuto.serving.batching import Batcher
 from tenuto.serving.metrics import Metrics
 from tenuto.serving.models import Models
 from tenuto.serving.recorder import Recorder
 from tenuto.serving.settings import ServingSettings
+from tenuto.serving.shadow import Shadow
 from tenuto.serving.sources import Source
 
 
@@ -21,10 +23,10 @@ class State:
     models: Models
     settings: ServingSettings
     batcher: Batcher
-    shadow: Batcher
-    """Hears with the challenger, in the time that is left over."""
+    shadow: Shadow
     metrics: Metrics
-    recorder: Recorder | None = None
+    notes: Notes
+    recorder: Recorder | None
     """Keeps what was served; None when nothing is to be kept."""
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decodes"))
     """Few, since a decoded clip takes far more memory than an encoded one."""
@@ -46,22 +48,22 @@ class State:
         """
         settings = settings or ServingSettings()
         metrics = Metrics()
-        has_challenger = settings.challenger_share > 0
+        recorder = Recorder(log, settings.log) if log and settings.log.is_on else None
+        notes = Notes(metrics, recorder)
         models = Models(
             source,
             poll_seconds=settings.poll_seconds,
-            has_challenger=has_challenger,
+            has_challenger=settings.challenger_share > 0,
             artefact=artefact,
             metrics=metrics,
         )
         waiting = settings.limits.max_waiting
         batcher = Batcher(settings.batch, max_waiting=waiting, threads=threads, metrics=metrics)
-        shadow = Batcher(settings.batch, max_waiting=waiting, threads=1 if has_challenger else 0, niceness=19)
+        shadow = Shadow(settings.challenger_share, batcher, notes, metrics, max_waiting=waiting)
         metrics.gauge("tenuto_waiting_clips", "Clips that wait to be heard.", lambda: batcher.waiting)
-        recorder = Recorder(log, settings.log) if log is not None and settings.log.is_on else None
         if recorder is not None:
             metrics.gauge("tenuto_log_dropped", "Predictions that did not get into the log.", lambda: recorder.dropped)
-        state = cls(models, settings, batcher, shadow, metrics, recorder)
+        state = cls(models, settings, batcher, shadow, metrics, notes, recorder)
         metrics.gauge("tenuto_open_streams", "Streams that are open.", lambda: state.open_streams)
         return state
 
@@ -73,7 +75,7 @@ class State:
         self.models.start()
 
     def stop(self) -> None:
-        """What waits is heard before this returns."""
+        """What waits is heard and written before this returns."""
         self.models.stop()
         self.decoders.shutdown()
         self.batcher.stop()

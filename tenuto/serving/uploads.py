@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from fastapi import Request
@@ -12,15 +11,13 @@ from pydantic import Base64Bytes, Field, FiniteFloat, ValidationError, model_val
 from starlette.datastructures import UploadFile
 
 from tenuto.errors import ClipError
-from tenuto.learning.framing import Wave
 from tenuto.records import Record
+from tenuto.serving import sounds
 from tenuto.serving.problems import ProblemError, explained
+from tenuto.serving.sounds import Decoded
 from tenuto.serving.state import State
-from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording, decode_bytes, waveform
+from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
 from tenuto.tracing.kept_audio import Sound
-
-_MOST_SAMPLES = 64_000_000
-"""Of all channels together, 256 MB: a few kilobytes of FLAC may stand for minutes of eight channels."""
 
 
 class SentClip(Record):
@@ -49,19 +46,7 @@ class Upload:
 
     name: str
     """The file's, or 'clip 1'."""
-    content: bytes | SentClip
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A clip that a model can hear."""
-
-    wave: Wave
-    duration_seconds: float
-    level_dbfs: float
-    """Root mean square, 0 for full scale."""
     sound: Sound
-    """As it was sent: the file, or the samples."""
 
 
 async def received(request: Request, state: State) -> list[Upload]:
@@ -106,34 +91,32 @@ def _of_json(body: bytes) -> list[Upload]:
         sent = SentClips.model_validate_json(body)
     except ValidationError as error:
         raise ProblemError(422, explained(error)) from None
-    return [Upload(f"clip {n}", clip if clip.audio is None else clip.audio) for n, clip in enumerate(sent.clips, 1)]
+    return [
+        Upload(f"clip {n}", _of_samples(clip) if clip.audio is None else clip.audio)
+        for n, clip in enumerate(sent.clips, 1)
+    ]
 
 
 def _too_many(most: int) -> ProblemError:
     return ProblemError(413, f"A request may have {most} clips at most; send several requests.")
 
 
-def _decoded(upload: Upload, sample_rate_hz: int, max_seconds: float) -> Decoded:
-    if isinstance(upload.content, bytes):
-        recording = decode_bytes(upload.content, max_duration_seconds=max_seconds, max_samples=_MOST_SAMPLES)
-    else:
-        recording = _of_samples(upload.content, max_seconds)
-    wave = waveform(recording, sample_rate_hz)
-    sound = upload.content if isinstance(upload.content, bytes) else recording
-    return Decoded(wave, recording.duration_seconds, level_dbfs(wave), sound)
+def _of_samples(clip: SentClip) -> Recording:
+    samples = np.asarray(clip.samples, np.float32)[:, None]
+    return Recording(samples, clip.sample_rate_hz or 0, "samples", False)
 
 
-def _of_samples(clip: SentClip, max_seconds: float) -> Recording:
-    samples: Any = np.asarray(clip.samples, np.float32)[:, None]
-    recording = Recording(samples, clip.sample_rate_hz or 0, "samples", False)
-    if not len(samples):
+def _check(recording: Recording, max_seconds: float) -> None:
+    """What decoding checks of a file."""
+    if not len(recording.samples):
         raise ClipError("no-samples", "the list is empty")
     if recording.duration_seconds > max_seconds:
         raise ClipError("too-long", f"{recording.duration_seconds:.1f} s, at most {max_seconds:g} s wanted; cut it up")
-    return recording
+    if not np.isfinite(recording.samples).all():
+        raise ClipError("not-finite", "a sample is too large for 32 bits")
 
 
-def level_dbfs(wave: Wave) -> float:
-    """The root mean square of (n,) samples in decibels, 0 for a square wave at full scale; -120 at least."""
-    power = float(np.mean(np.square(wave, dtype=np.float64))) if len(wave) else 0.0
-    return max(10 * np.log10(power), -120.0) if power > 0 else -120.0
+def _decoded(upload: Upload, sample_rate_hz: int, max_seconds: float) -> Decoded:
+    if isinstance(upload.sound, Recording):
+        _check(upload.sound, max_seconds)
+    return sounds.decoded(upload.sound, sample_rate_hz, max_seconds=max_seconds)

@@ -1,0 +1,58 @@
+"""From what a model heard to what a client reads, and to what the log and the counters keep of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenuto.labels import joined
+from tenuto.serving.answers import UNKNOWN, Answer
+from tenuto.serving.classifier import Heard
+from tenuto.serving.metrics import Metrics
+from tenuto.serving.models import Model
+from tenuto.serving.recorder import Recorder, rows_of
+from tenuto.serving.sounds import Decoded
+
+
+def answers_of(
+    request_id: str, model: Model, clips: Sequence[Decoded], heard: Heard, latency_ms: float
+) -> tuple[Answer, ...]:
+    """What the model says of each clip, in words."""
+    labels = model.classifier.labels
+    answers = []
+    for row, clip in enumerate(clips):
+        probabilities, decided = heard.probabilities[row], heard.decided[row]
+        given = [label for label, is_given in zip(labels, decided, strict=True) if is_given]
+        is_unknown = bool(heard.is_unknown[row])
+        of_given = probabilities[decided] if given and not is_unknown else probabilities
+        answers.append(
+            Answer(
+                request_id=request_id,
+                model=model.version,
+                label=UNKNOWN if is_unknown else joined(given),
+                probability=float(of_given.max()),
+                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+                is_unknown=is_unknown,
+                novelty=float(heard.novelty[row]),
+                duration_seconds=clip.duration_seconds,
+                latency_ms=latency_ms,
+            )
+        )
+    return tuple(answers)
+
+
+class Notes:
+    """Keeps what was answered: a count of each label, and a row of the log where there is one. Never waits."""
+
+    def __init__(self, metrics: Metrics, recorder: Recorder | None) -> None:
+        self._metrics = metrics
+        self._recorder = recorder
+
+    def put(
+        self, answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False
+    ) -> None:
+        """Takes note of the clips of one request; those that the challenger heard beside the answer are shadows."""
+        for answer in answers:
+            self._metrics.answered(answer.model.version, answer.label, is_shadow=is_shadow)
+        if self._recorder is not None:
+            rows = rows_of(answers, clips, heard, is_shadow=is_shadow)
+            self._recorder.put(rows, () if is_shadow else [clip.sound for clip in clips])
