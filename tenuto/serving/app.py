@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from tenuto import __version__
 from tenuto.serving import classify, feedback, health, pages, problems, stream_api
+from tenuto.serving.admission import ApiKeys
+from tenuto.serving.guard import Guard
 from tenuto.serving.problems import ProblemError
-from tenuto.serving.requests import Identified
+from tenuto.serving.requests import HEADER, Identified
 from tenuto.serving.state import State
 
 _ROUTERS = (classify.router, feedback.router, stream_api.router, health.router, pages.router)
@@ -35,5 +39,14 @@ def create_app(state: State) -> FastAPI:
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     # the last one added is the outermost
+    app.add_middleware(Guard, settings=state.settings, keys=ApiKeys(os.environ))
+    if state.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=state.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", HEADER],
+            expose_headers=[HEADER],
+        )
     app.add_middleware(Identified, metrics=state.metrics)
     return app

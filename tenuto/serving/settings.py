@@ -13,6 +13,8 @@ class LimitSettings(Section):
     """What one client may ask for; what is above is refused with a clear answer and costs next to nothing."""
 
     max_upload_mb: float = Field(default=25.0, gt=0)
+    max_uploads_mb: float = Field(default=256.0, gt=0, description="of all requests under way; above, 503")
+    max_requests: int = Field(default=256, ge=1, description="under way; above, 503 with Retry-After")
     max_seconds: float = Field(default=600.0, gt=0, description="of one clip")
     max_clips: int = Field(default=32, ge=1, description="of one request")
     max_waiting: int = Field(default=256, ge=1, description="clips that may wait; above, 503 with Retry-After")
