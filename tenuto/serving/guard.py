@@ -143,13 +143,11 @@ class Guard:
 
     def _too_large(self) -> _RefusedError:
         most = self._limits.max_upload_mb
-        return _RefusedError(
-            413, f"A request may have {most:g} MB at most; send fewer or shorter clips, or flac or ogg."
-        )
+        return _RefusedError(413, f"A request may have {most:g} MB at most; send fewer or shorter clips, or flac.")
 
     async def _refuse(self, scope: Scope, body: _Body, send: Send, refusal: _RefusedError) -> None:
         answer = problems.answer(_id(scope), refusal.status, refusal.detail, refusal.headers)
-        if not body.is_whole:
+        if not body.is_whole and refusal.status != 408:
             # whoever is still sending would else see its connection break, and not the answer
             await body.discard(self._most_bytes)
         if not body.is_whole:

@@ -73,7 +73,7 @@ def test_without_a_key_only_the_page_and_probes_are_there(bundle: Path, monkeypa
     with served(bundle) as client:
         for path in ("/", "/healthz", "/readyz", "/assets/page.js", "/openapi.json"):
             assert client.get(path).status_code == 200, path
-        for path in ("/v1/model", "/metrics", "/v1/../metrics", "//healthz", "/nowhere"):
+        for path in ("/v1/model", "/metrics", "/v1/../metrics", "/nowhere"):
             check_problem(client.get(path), 401, "'Authorization: Bearer KEY'")
         refused = client.post("/v1/classify", content=SOUND)
         check_problem(refused, 401, "wants an API key")
@@ -184,7 +184,7 @@ def test_a_client_that_stalls_or_drips_is_let_go() -> None:
         status, problem, connection = asyncio.run(ask(guard(limits), messages))
         assert (status, connection) == (408, "close")
         assert "was not whole after 0.3 s" in problem["detail"]
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 2
 
 
 def test_a_slow_body_that_is_whole_in_time_is_answered_however_long_the_answer_takes() -> None:
@@ -220,14 +220,14 @@ def test_all_uploads_together_hold_a_bounded_memory() -> None:
     guarded = guard({"max_upload_mb": 0.002, "max_uploads_mb": 0.005, "upload_timeout_seconds": 1})
 
     async def crowd() -> list[tuple[int, dict[str, Any], str]]:
-        slow = [piece(1000), 0.1, piece(900, is_last=True)]
+        slow = [piece(1500), 0.1, piece(100, is_last=True)]
         return await asyncio.gather(*(ask(guarded, list(slow)) for _ in range(4)))
 
     found = asyncio.run(crowd())
-    assert sorted(status for status, _, _ in found) == [200, 200, 503, 503]
+    assert sorted(status for status, _, _ in found) == [200, 200, 200, 503]
     assert any("hold all memory" in problem["detail"] for _, problem, _ in found)
     assert guarded._held_bytes == 0
-    assert [status for status, _, _ in asyncio.run(crowd())].count(200) == 2
+    assert [status for status, _, _ in asyncio.run(crowd())].count(200) == 3
 
 
 def test_too_many_requests_at_once_are_refused_and_forgotten() -> None:
