@@ -70,10 +70,10 @@ def _draft(checkpoint: Path, predictor: Predictor, target: Path) -> Bundle:
     """A bundle without artefacts; writes the fp32 graph to `target`."""
     import onnx
 
-    from tenuto.exporting import graph
+    from tenuto.exporting import graph, rewriting
 
     model = graph.export(predictor.model, predictor.preprocessing)
-    onnx.save(model, str(target))
+    onnx.save(rewriting.rewrite(model), str(target))
     embeddings = model.graph.output[1].type.tensor_type.shape
     return Bundle(
         checkpoint=checkpoints.sha256(checkpoint),
