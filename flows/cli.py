@@ -35,6 +35,7 @@ from flows.commands import (
     explained,
     gate,
     holdout,
+    label_queue,
     ledger,
     prepare,
     registry,
@@ -91,6 +92,7 @@ app.add_typer(gate.app, name="gate")
 app.add_typer(holdout.app, name="holdout")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(serve.app)
+app.add_typer(label_queue.app, name="label-queue")
 
 
 def _version(value: bool) -> None:

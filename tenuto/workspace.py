@@ -134,6 +134,11 @@ class Workspace:
         return self.state / "serving"
 
     @property
+    def label_queue(self) -> Path:
+        """Served recordings that are worth labelling (`tenuto.labelling.queue`)."""
+        return self.state / "label-queue"
+
+    @property
     def audits(self) -> Path:
         """Pages of `tenuto audit`."""
         return self.reports / "audit"
