@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from flows import data, label_queue
+from flows import cli, data, label_queue
 from flows.workspace import create
 from tenuto.dataset import manifest
 from tenuto.errors import DatasetError, WorkspaceError
@@ -160,22 +161,15 @@ def test_when_all_is_labelled_or_gone_there_is_nothing_to_do(workspace: Workspac
         label_queue.export(workspace, PARAMS, size=3)
 
 
-def test_the_commands(workspace: Workspace, recordings: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from typer.testing import CliRunner
-
-    from flows.cli import app
+def test_the_commands(workspace: Workspace, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tenuto(*arguments: str) -> str:
+        return CliRunner().invoke(cli.app, ["label-queue", *arguments]).stdout
 
     monkeypatch.chdir(workspace.root)
     serve(workspace, of(recordings, "ben")[:2])
-    assert CliRunner().invoke(app, ["label-queue", "export", "--size", "2", "--json"]).exit_code == 0
-    assert (
-        json.loads(capsys.readouterr().out or CliRunner().invoke(app, ["label-queue", "export", "--json"]).stdout)[
-            "recordings"
-        ]
-        == 2
-    )
+    assert json.loads(tenuto("export", "--size", "2", "--json"))["recordings"] == 2
     queue.decide(workspace.label_queue, ("bird/1", 0), "labelled", "up", "bo")
-    done = json.loads(CliRunner().invoke(app, ["label-queue", "accept", "--json"]).stdout)
+    done = json.loads(tenuto("accept", "--json"))
     assert (done["added"]["added"], done["labelled"], done["undecided"]) == (1, 1, 1)
-    assert "no label to accept" in CliRunner().invoke(app, ["label-queue", "accept"]).stdout
+    assert "no label to accept" in tenuto("accept")
     assert audio.clip_id(audio.decode(of(recordings, "ben")[1])) in set(manifest.read(workspace.manifest)["clip_id"])

@@ -184,12 +184,14 @@ def test_labelling_by_touch_changing_ones_mind_and_coming_back(browser: Any, add
 
 @pytest.mark.browser
 def test_several_labels_are_saved_together(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
     for address in serving(create_app(reviewing(tmp_path, "many"))):
         visit(browser, address)
         for key in "31":
             press(browser, key)
         assert queue.read(tmp_path / "queue")[0].decision == ""
-        press(browser, "")
+        press(browser, Keys.ENTER)
         until(browser, "document.getElementById('count').textContent === '1 of 3'")
     assert queue.read(tmp_path / "queue")[0].label == "down;up"
 
