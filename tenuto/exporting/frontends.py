@@ -164,9 +164,9 @@ class ClapLogMel(nn.Module):
         return {"input_features": levels_db[:, None].expand(-1, self.views, -1, -1)}
 
     def _repeated(self, waves: Tensor) -> Tensor:
-        length = waves.shape[1]
         place = torch.arange(self.samples, device=waves.device)
-        repeats = {"repeat": self.samples // length + 1, "repeatpad": self.samples // length}.get(self.padding, 1)
+        length, window = torch.full_like(place[:1], waves.shape[1]), torch.full_like(place[:1], self.samples)
+        repeats = {"repeat": window // length + 1, "repeatpad": window // length}.get(self.padding, 1)
         return waves[:, place % length] * (place < repeats * length)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tenuto.errors import ExportError
-from tenuto.exporting import frontends
+from tenuto.exporting import frontends, recurrent
 from tenuto.learning import backbones
 from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.preprocessing import Preprocessing
@@ -63,10 +63,11 @@ def example(preprocessing: Preprocessing) -> dict[str, Tensor]:
     """Inputs of a graph, a few clips of noise."""
     framing = preprocessing.framing
     shape = (_CLIPS, _WINDOWS) if framing.has_windows else (_CLIPS,)
-    samples = _samples(preprocessing)[0] + 1
+    least, most = _samples(preprocessing)
+    samples = least if least == most else least + 1
     inputs = {"waves": 0.1 * torch.randn(*shape, samples, generator=torch.Generator().manual_seed(0))}
     if framing.masks:
-        inputs["lengths"] = torch.full(shape, samples - 1)
+        inputs["lengths"] = torch.full(shape, least)
     return inputs
 
 
@@ -74,7 +75,7 @@ def export(model: Any, preprocessing: Preprocessing) -> ModelProto:
     """The ONNX graph of a model and what goes before it; ExportError with the reason when it has none."""
     graph = Graph(model, preprocessing).eval()
     inputs = example(preprocessing)
-    with _quiet():
+    with _quiet(), recurrent.as_nodes(graph):
         try:
             program = torch.onnx.export(
                 graph,
@@ -86,17 +87,24 @@ def export(model: Any, preprocessing: Preprocessing) -> ModelProto:
                 verbose=False,
             )
         except Exception as error:  # the exporter's errors have no common base but this
-            raise ExportError(f"no graph can be made of {type(model).__name__}: {first_line(error)}") from error
+            raise ExportError(f"no graph can be made of {type(model).__name__}: {first_line(_root(error))}") from error
     assert program is not None
     return program.model_proto
+
+
+def _root(error: BaseException) -> Exception:
+    """What the exporter's error was caused by: its own first line says only which of its steps failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error if isinstance(error, Exception) else Exception(error)
 
 
 def _dynamic(inputs: dict[str, Tensor], preprocessing: Preprocessing) -> dict[str, dict[int, Any]]:
     least, most = _samples(preprocessing)
     names = ["clips", "windows"][: inputs["waves"].ndim - 1]
     leading = {axis: torch.export.Dim(name) for axis, name in enumerate(names)}
-    samples = torch.export.Dim("samples", min=least, max=most)
-    return {name: leading | ({len(names): samples} if name == "waves" else {}) for name in inputs}
+    samples = {len(names): torch.export.Dim("samples", min=least, max=most)} if least != most else {}
+    return {name: leading | (samples if name == "waves" else {}) for name in inputs}
 
 
 def _samples(preprocessing: Preprocessing) -> tuple[int, int | None]:

@@ -57,6 +57,7 @@ def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: 
         bundle = _chosen(draft, _timed(artefacts, draft, writing, test, data, threads))
         bundles.write(bundle, writing)
         reference.write(writing, table, data, threads=threads)
+        reference.write(writing, table, data, threads=threads)
         try:
             writing.rename(folder)
         except OSError:  # another process was first

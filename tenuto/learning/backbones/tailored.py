@@ -130,9 +130,9 @@ class TailoredForAudioClassification(PreTrainedModel):
 
     def _parts(self, features: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:
         """The windows a few at a time where nothing is learned, so that ten minutes do not fill the memory."""
-        count = len(next(iter(features.values())))
-        if not self.config.has_windows or torch.is_grad_enabled() or count <= _WINDOWS_AT_ONCE:
+        if not self.config.has_windows or torch.is_grad_enabled() or torch.compiler.is_exporting():
             return [features]
+        count = len(next(iter(features.values())))
         starts = range(0, count, _WINDOWS_AT_ONCE)
         return [{name: values[at : at + _WINDOWS_AT_ONCE] for name, values in features.items()} for at in starts]
 

@@ -28,15 +28,21 @@ class RecurrentPool(Pool):
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
-            return self.mean(frames + self.projection(self.recurrent(frames)[0]))
+            return self.mean(frames + self.projection(self.states(frames)))
         frames, mask = _to_the_front(frames, heard(mask))
-        counts = mask.sum(dim=1).cpu()
-        packed = pack_padded_sequence(frames, counts, batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=frames.shape[1])
-        return self.mean(frames + self.projection(states), mask)
+        return self.mean(frames + self.projection(self.states(frames, mask.sum(dim=1))), mask)
+
+    def states(self, frames: Tensor, counts: Tensor | None = None) -> Tensor:
+        """(clips, frames, 2 x hidden) of frames (clips, frames, dims), 0 after the first `counts` (clips,) frames."""
+        if counts is None:
+            found: Tensor = self.recurrent(frames)[0]
+            return found
+        packed = pack_padded_sequence(frames, counts.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
 
 
 def _to_the_front(frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """What was heard in its order first, then the rest: windows leave gaps, and a sequence must have none."""
-    order = (~mask).int().argsort(dim=1, stable=True)
-    return torch.take_along_dim(frames, order[:, :, None], dim=1), torch.take_along_dim(mask, order, dim=1)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    order = torch.where(mask, places, places + mask.shape[1]).argsort(dim=1)
+    return frames.gather(1, order[:, :, None].expand_as(frames)), mask.gather(1, order)
