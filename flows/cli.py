@@ -37,6 +37,7 @@ from flows.commands import (
     holdout,
     label_queue,
     ledger,
+    monitor,
     prepare,
     registry,
     remedies,
@@ -85,6 +86,7 @@ app.add_typer(compare.app)
 app.add_typer(tune.app)
 app.add_typer(curve.app)
 app.add_typer(registry.app)
+app.add_typer(monitor.app)
 app.add_typer(audit.app)
 app.add_typer(erase.app)
 app.add_typer(reproduce.app)

@@ -1,8 +1,10 @@
 """The schedule of the retrain flow: a deployment in prefect.yaml on a process work pool, or one process that serves it.
 
-Beside it stands a deployment without a schedule, which asks a person about a candidate (`flows.approval`). The retrain
-deployment is named after the model and runs one at a time. Runs that piled up behind it (a long run, a worker that
-was off) would all execute one after the other; `superseded` lets the newest alone go on.
+Beside it stand a daily look at what was served (`flows.monitor`), whose events of drift and of enough new labels start
+a retrain as well, and a deployment without a schedule, which asks a person about a candidate (`flows.approval`). The
+retrain deployment is named after the model and runs one at a time; of a dataset that did not change it makes nothing.
+Runs that piled up behind it (a long run, a worker that was off) would all execute one after the other; `superseded`
+lets the newest alone go on.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ruamel.yaml.error import YAMLError
 
 from flows.servers import QUIET, answers
 from tenuto.errors import ServerError, SettingsError
+from tenuto.monitoring import events
 from tenuto.records import Record
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 POOL = "tenuto"
 FLOW = "flows.retrain.retrain"
+MONITOR_FLOW = "flows.monitor.monitor"
+MONITOR_CRON = "0 6 * * *"
+"""A look a day; what it may alarm falsely is a seventh of what a weekly one may."""
 APPROVAL_FLOW = "flows.approval.approve_model"
 SUPERSEDED = "Superseded"
 """The name of the state in which a run ends that a newer one replaces."""
@@ -74,7 +80,11 @@ def deploy(
         _serve(workspace, params, cron, timezone, entrypoint)
     else:
         _create_pool()
-        entries = [_entry(workspace, params, cron, timezone, entrypoint), _approval_entry(workspace, params)]
+        entries = [
+            _entry(workspace, params, cron, timezone, entrypoint),
+            _approval_entry(workspace, params),
+            _monitor_entry(workspace, params, timezone),
+        ]
         _write(workspace.root / "prefect.yaml", *entries)
         _apply(workspace, *(entry["name"] for entry in entries))
     return Deployment(
@@ -173,6 +183,31 @@ def _entry(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         # serving pauses the deployment when it ends
         "paused": False,
         "concurrency_limit": dict(_ONE_AT_A_TIME),
+        "triggers": [_trigger(params)],
+        **_runs_where(workspace),
+    }
+
+
+def _trigger(params: Params) -> dict[str, Any]:
+    """What else starts a retrain: drift, or enough new labels, as `tasks.monitor` tells them."""
+    return {
+        "type": "event",
+        "name": f"{params.name}: drift or new labels",
+        "match": {"prefect.resource.id": events.resource(params.name)},
+        "expect": [events.DRIFT_FOUND, events.LABELS_ARRIVED],
+    }
+
+
+def _monitor_entry(workspace: Workspace, params: Params, timezone: str) -> dict[str, Any]:
+    """The daily look at what was served."""
+    return {
+        "name": f"{params.name}-monitor",
+        "description": f"Looks at what {params.name} was served: drift, abstentions, quality.",
+        "tags": ["tenuto"],
+        "entrypoint": MONITOR_FLOW,
+        "parameters": {"root": str(workspace.root)},
+        "schedules": [{"cron": MONITOR_CRON, "timezone": timezone, "active": True}],
+        "paused": False,
         **_runs_where(workspace),
     }
 
@@ -255,6 +290,7 @@ def _worker_command(server: str) -> str:
 def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entrypoint: str) -> None:
     from prefect import serve
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.events import DeploymentEventTrigger
     from prefect.flows import load_flow_from_entrypoint
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -275,12 +311,19 @@ def _serve(workspace: Workspace, params: Params, cron: str, timezone: str, entry
         schedule=Cron(cron, timezone=timezone),
         parameters={"root": str(workspace.root)},
         concurrency_limit=ConcurrencyLimitConfig.model_validate(_ONE_AT_A_TIME),
+        triggers=[DeploymentEventTrigger.model_validate(_trigger(params))],
+    )
+    look = served(
+        MONITOR_FLOW,
+        f"{params.name}-monitor",
+        schedule=Cron(MONITOR_CRON, timezone=timezone),
+        parameters={"root": str(workspace.root)},
     )
     approval = served(
         APPROVAL_FLOW, approval_name(params), parameters={"root": str(workspace.root), "name": params.name}
     )
-    # two at a time: an answer must not wait for a retrain to end
-    serve(retrain, approval, limit=2, print_starting_message=False)
+    # all at a time: an answer or a look must not wait for a retrain to end
+    serve(retrain, look, approval, limit=3, print_starting_message=False)
 
 
 def _waiting(client: SyncPrefectClient, me: FlowRun) -> list[FlowRun]:

@@ -42,7 +42,7 @@ MEANINGS: dict[SignalName, str] = {
     "confidence": "how sure the model is",
     "novelty": "how unlike the training clips the clips are",
     "unknown": "how often the answer is unknown",
-    "quality": "how often the answer is right, by the labels that came back",
+    "quality": "how often the answer is right where a label came back",
 }
 
 
@@ -146,7 +146,7 @@ def _of_sound(before: pd.DataFrame, now: pd.DataFrame, draws: Draws) -> Measured
     # what training itself does to the embeddings of the clips trained on is no drift
     train, validation = (before[before["split"] == split] for split in ("train", "validation"))
     own = max(_discrepancy(train, validation, Draws(draws.rng, 0)).size, 0.0)
-    then, later = f"training from validation clips {own:.4f}", f"from both {max(found.size, 0.0):.4f}"
+    then, later = f"discrepancy {own:.4f}", f"{max(found.size, 0.0):.4f}"
     return Measured("sound", found.size, LARGE_DISCREPANCY + own, found.p_value, then, later)
 
 

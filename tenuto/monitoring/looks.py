@@ -56,11 +56,12 @@ def look(
     model: str,
     version: str,
     now: datetime,
+    new_labels: int,
 ) -> Look:
     """What the last `settings.days` of `served` come to, held against `reference`.
 
     `served` is the frame of the version (`tenuto.tracing.served.frame`) up to `now`; `earlier` are its former looks,
-    the oldest first.
+    the oldest first; `new_labels` came back since they last were enough (`labels_told_at`).
     """
     since = now - timedelta(days=settings.days)
     answered = served[~served["is_shadow"].astype(bool)]
@@ -72,9 +73,6 @@ def look(
     if (fall := quality.drop(reference, recent, settings.quality_drop)) is not None:
         measured.append(fall)
     signals = drift.judged(measured, level)
-    told = max((earlier_look.at for earlier_look in earlier if earlier_look.has_enough_labels), default=None)
-    labels = quality.labelled(answered)
-    new_labels = int((labels["labelled_at"] > told).sum()) if told else len(labels)
     return Look(
         at=now,
         model=model,
@@ -98,23 +96,51 @@ def spent(settings: MonitorSettings, last: datetime | None, now: datetime) -> fl
     return settings.false_alarms * (since / period)
 
 
+def labels_told_at(path: Path, model: str) -> datetime | None:
+    """When new labels of a model, whichever version answered, last were enough; None when they never were."""
+    return max((one.at for one in _all(path) if one.model == model and one.has_enough_labels), default=None)
+
+
 def news(found: Look, earlier: Sequence[Look]) -> tuple[SignalName, ...]:
     """What this look found and the one before it did not: an alarm is raised once, not at every look."""
     known = earlier[-1].found if earlier else ()
     return tuple(name for name in found.found if name not in known)
 
 
+def sentences(found: Look) -> list[str]:
+    """What a look found, in words; the first sentence is the headline's."""
+    days = (found.at - found.since).days
+    clips = f"{found.clips:,} {'clip' if found.clips == 1 else 'clips'} in {days} {'day' if days == 1 else 'days'}"
+    told = []
+    for signal in found.signals:
+        if signal.is_found:
+            meaning = drift.MEANINGS[signal.name]
+            told.append(f"{meaning[0].upper()}{meaning[1:]} changed: {signal.then} then, {signal.now} now.")
+    first = {
+        "steady": f"Version {found.version} heard {clips}, like those it was made from.",
+        "drift": f"Version {found.version} heard {clips}, and they are not like those it was made from.",
+        "quality dropped": f"Version {found.version} heard {clips}, and it is right less often than it was.",
+        "too few clips": f"Version {found.version} heard {clips}: too few to say whether they changed.",
+    }[found.status]
+    if found.has_enough_labels:
+        told.append(f"{found.new_labels:,} new labels came back, enough for a retrain.")
+    return [first, *told]
+
+
 def read(path: Path, model: str, version: str) -> list[Look]:
     """The looks at a version, oldest first; lines that cannot be read are passed over."""
+    return [one for one in _all(path) if (one.model, one.version) == (model, version)]
+
+
+def _all(path: Path) -> list[Look]:
     if not path.is_file():
         return []
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            one = Look.model_validate_json(line)
+            found.append(Look.model_validate_json(line))
         except ValidationError:  # half a line of a look that was killed, or one of another release
             continue
-        found += [one] if (one.model, one.version) == (model, version) else []
     return found
 
 

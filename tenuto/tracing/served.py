@@ -144,6 +144,15 @@ def feedback(path: Path, given: Iterable[Feedback]) -> None:
         )
 
 
+def count_labels(path: Path, since: datetime | None = None) -> int:
+    """How many clips got their true label after `since`; a label that took the place of another counts as new."""
+    if not path.is_file():
+        return 0
+    with opened(path) as log:
+        asked = "SELECT count(*) FROM feedback WHERE :since IS NULL OR at > :since"
+        return int(log.execute(asked, {"since": since and text(since)}).fetchone()[0])
+
+
 def frame(
     path: Path, since: datetime | None = None, until: datetime | None = None, version: str | None = None
 ) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def test_the_same_tables_give_the_same_signals(reference: pd.DataFrame) -> None:
 
 
 def test_any_false_finding_is_as_rare_as_the_level_whatever_its_size() -> None:
-    rng, rounds, level = np.random.default_rng(11), 60, 0.1
+    rng, rounds, level = np.random.default_rng(11), 40, 0.1
     alarms = 0
     for _ in range(rounds):
         measured = drift.measure(traffic.reference(rng, training=80, validation=40), traffic.served(rng, 60), 199)

@@ -71,7 +71,7 @@ def test_a_small_shift_within_the_classes_is_found_where_the_classes_hide_it() -
 @pytest.mark.parametrize("test", ["numbers", "categories", "embeddings"])
 def test_p_values_of_equal_distributions_are_at_most_alpha_as_often_as_alpha(test: str) -> None:
     rng = RNG(6)
-    rounds, alpha = 240, 0.1
+    rounds, alpha = 150, 0.1
     found = [_p_value_of_nothing(test, rng) <= alpha for _ in range(rounds)]
     # two-sided: too seldom would mean that drift is missed
     low, high = stats.binom.ppf([0.0005, 0.9995], rounds, alpha)
