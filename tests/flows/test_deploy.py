@@ -59,6 +59,19 @@ def test_a_person_is_asked_by_a_deployment_without_a_schedule(tmp_path: Path) ->
     assert "concurrency_limit" not in entry, "a run that waits for a person must not keep another from asking"
 
 
+def test_drift_and_new_labels_start_a_retrain_and_a_drop_of_quality_does_not(tmp_path: Path) -> None:
+    (trigger,) = deploy._entry(Workspace(tmp_path), BELLS, NOT_SOON, "UTC", deploy.FLOW)["triggers"]
+    assert trigger["match"] == {"prefect.resource.id": "tenuto.model.bells"}
+    assert trigger["expect"] == ["tenuto.drift.found", "tenuto.labels.arrived"]
+
+
+def test_a_look_at_what_was_served_is_scheduled_every_day(tmp_path: Path) -> None:
+    entry = deploy._monitor_entry(Workspace(tmp_path), BELLS, "Europe/Berlin")
+    assert (entry["name"], entry["entrypoint"]) == ("bells-monitor", "flows.monitor.monitor")
+    assert entry["schedules"] == [{"cron": "0 6 * * *", "timezone": "Europe/Berlin", "active": True}]
+    assert "triggers" not in entry, "a look must not start itself"
+
+
 def test_the_job_gets_the_chosen_store_and_shows_tenutos_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     unset = deploy._job_environment(Workspace(tmp_path))
@@ -153,6 +166,27 @@ def test_the_deployment_is_on_the_server(deployed: tuple[Workspace, deploy.Deplo
     approval = prefect.read_deployment_by_name("approve-model/bells-approval")
     assert (approval.work_pool_name, approval.schedules) == ("tenuto", [])
     assert f"PREFECT_API_URL={deployment.server}" in deployment.worker
+    look = prefect.read_deployment_by_name("monitor/bells-monitor")
+    assert [schedule.schedule.cron for schedule in look.schedules] == ["0 6 * * *"]
+
+
+@pytest.mark.servers
+def test_drift_starts_the_retrain_deployment_and_a_drop_of_quality_starts_nothing(prefect: Any) -> None:
+    from tasks import monitor as events
+
+    deployment = prefect.read_deployment_by_name("retrain/bells")
+    before = {run.id for run in prefect.read_flow_runs()}
+    events.tell("bells", {"tenuto.quality.dropped": {}})
+    events.tell("gongs", {"tenuto.drift.found": {}})
+    events.tell("bells", {"tenuto.drift.found": {"signals": ["level"]}})
+    deadline = time.monotonic() + 60
+    while not (started := [r for r in prefect.read_flow_runs() if r.id not in before and not r.auto_scheduled]):
+        assert time.monotonic() < deadline, "no run was started by the event"
+        time.sleep(0.5)
+    time.sleep(1)
+    started = [run for run in prefect.read_flow_runs() if run.id not in before and not run.auto_scheduled]
+    assert [run.deployment_id for run in started] == [deployment.id]
+    prefect.delete_flow_run(started[0].id)
 
 
 @pytest.mark.servers
