@@ -20,6 +20,7 @@ from tasks.follow import RegistrySource
 from tenuto.errors import ServerError
 from tenuto.serving import bundle as bundles
 from tenuto.serving.app import create_app
+from tenuto.serving.connections import Connection
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.sources import FolderSource, Source
 from tenuto.serving.state import State
@@ -78,7 +79,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=Connection,
                 access_log=False,
                 log_config=None,
                 server_header=False,
