@@ -57,12 +57,14 @@ class Window:
     """What was heard in one window, alone and smoothed over the ones before it.
 
     `probabilities` and `smoothed` (classes,) are in [0, 1]; labels are as in an answer: several joined by ';',
-    'unknown' for a window that is too unlike the training clips.
+    'unknown' for a window that is too unlike the training clips. `middle_seconds` is the middle of all that the
+    smoothed probabilities are a mean of.
     """
 
     position: int
     begin_seconds: float
     end_seconds: float
+    middle_seconds: float
     label: str
     probabilities: Array
     novelty: float
@@ -165,8 +167,9 @@ class Cutter:
 class Smoother:
     """Probabilities of windows, as they come, averaged over the last few, and the events that they tell of.
 
-    A label's event begins with the window at which its smoothed probability reaches the threshold. It ends with the
-    last window before it is below it again, or before most of the windows are unknown.
+    A label's event begins where its smoothed probability reaches the threshold. It ends where it is below it again, or
+    most of the windows are unknown. Either is halfway between the middles of two windows; an event of the first window
+    begins with the stream, and one of the last ends with it.
     """
 
     labels: tuple[str, ...]
@@ -174,8 +177,9 @@ class Smoother:
     calibration: Calibration
     sample_rate_hz: int
     settings: StreamSettings
-    _recent: deque[tuple[Array, bool]] = field(init=False)
+    _recent: deque[tuple[Array, bool, float]] = field(init=False)
     _under_way: dict[int, float] = field(init=False, default_factory=dict)
+    _middle_seconds: float | None = field(init=False, default=None)
     _end_seconds: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
@@ -183,16 +187,19 @@ class Smoother:
 
     def add(self, cut: Cut, heard: Heard, row: int) -> Window:
         """What the stream answers for a window that was heard as one row of `heard`."""
-        self._recent.append((heard.probabilities[row], bool(heard.is_unknown[row])))
-        smoothed = np.mean([probabilities for probabilities, _ in self._recent], axis=0)
-        is_unknown = 2 * sum(unknown for _, unknown in self._recent) > len(self._recent)
         begin, end = cut.begin / self.sample_rate_hz, (cut.begin + len(cut.wave)) / self.sample_rate_hz
-        events = tuple(self._events(smoothed, is_unknown, begin))
-        self._end_seconds = end
+        self._recent.append((heard.probabilities[row], bool(heard.is_unknown[row]), begin))
+        smoothed = np.mean([probabilities for probabilities, _, _ in self._recent], axis=0)
+        is_unknown = 2 * sum(unknown for _, unknown, _ in self._recent) > len(self._recent)
+        middle = (self._recent[0][2] + end) / 2
+        edge = 0.0 if self._middle_seconds is None else (self._middle_seconds + middle) / 2
+        events = tuple(self._events(smoothed, is_unknown, edge))
+        self._middle_seconds, self._end_seconds = middle, end
         return Window(
             position=cut.position,
             begin_seconds=begin,
             end_seconds=end,
+            middle_seconds=middle,
             label=self._label(heard.decided[row], bool(heard.is_unknown[row])),
             probabilities=heard.probabilities[row],
             novelty=float(heard.novelty[row]),
@@ -215,15 +222,15 @@ class Smoother:
             return UNKNOWN
         return ";".join(label for label, given in zip(self.labels, decided, strict=True) if given)
 
-    def _events(self, smoothed: Array, is_unknown: bool, begin: float) -> Iterator[Event]:
+    def _events(self, smoothed: Array, is_unknown: bool, at_seconds: float) -> Iterator[Event]:
         sure = {
             place: probability
             for place, probability in enumerate(smoothed.tolist())
             if not is_unknown and probability >= self.settings.threshold
         }
         for place in sorted(self._under_way.keys() - sure.keys()):
-            yield Event("end", self.labels[place], self._end_seconds, self._under_way.pop(place))
+            yield Event("end", self.labels[place], at_seconds, self._under_way.pop(place))
         for place, probability in sure.items():
             if place not in self._under_way:
-                yield Event("begin", self.labels[place], begin, probability)
+                yield Event("begin", self.labels[place], at_seconds, probability)
             self._under_way[place] = max(probability, self._under_way.get(place, 0.0))

@@ -193,6 +193,7 @@ class _Connection:
             window=window.position,
             begin_seconds=window.begin_seconds,
             end_seconds=window.end_seconds,
+            middle_seconds=window.middle_seconds,
             label=window.label,
             probabilities=dict(zip(labels, window.probabilities.tolist(), strict=True)),
             is_unknown=window.is_unknown,

@@ -57,6 +57,7 @@ class StreamAnswer(Record):
     window: int
     begin_seconds: float
     end_seconds: float
+    middle_seconds: float = Field(description="of all that the smoothed probabilities are a mean of")
     label: str
     probabilities: dict[str, float]
     is_unknown: bool

@@ -126,12 +126,14 @@ def test_probabilities_are_means_over_the_last_windows() -> None:
     assert [window.smoothed_label for window in found] == ["high", "high", "low", "low"]
 
 
-def test_an_event_begins_with_the_first_window_that_is_sure_and_ends_with_the_last() -> None:
+def test_events_begin_and_end_halfway_between_the_middles_of_windows() -> None:
+    # alone, windows of a second that begin at 0, 0.5, 1 ... have their middles at 0.5, 1, 1.5 ...
     found, smoother = windows([0.5, 0.8, 0.95, 0.5, 0.3, 0.3], smoothing=1, threshold=0.65)
+    assert [window.middle_seconds for window in found] == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     assert [event for window in found for event in window.events] == [
-        Event("begin", "high", 0.5, 0.8),
-        Event("end", "high", 2.0, 0.95),
-        Event("begin", "low", 2.0, 0.7),
+        Event("begin", "high", 0.75, 0.8),
+        Event("end", "high", 1.75, 0.95),
+        Event("begin", "low", 2.25, 0.7),
     ]
     assert smoother.finish() == (Event("end", "low", 3.5, 0.7),)
     assert smoother.finish() == ()
@@ -141,9 +143,11 @@ def test_most_windows_unknown_is_unknown_and_ends_events() -> None:
     found, smoother = windows([0.9] * 6, unknown=(2, 3, 4), smoothing=3)
     assert [window.label for window in found] == ["high"] * 2 + ["unknown"] * 3 + ["high"]
     assert [window.smoothed_label for window in found] == ["high"] * 3 + ["unknown"] * 3
+    # three windows reach from 0 to 2 s and, one later, from 0.5 to 2.5 s: their middles are 1 and 1.5 s
+    assert [window.middle_seconds for window in found] == [0.5, 0.75, 1.0, 1.5, 2.0, 2.5]
     assert [(event.kind, event.at_seconds) for window in found for event in window.events] == [
         ("begin", 0.0),
-        ("end", 2.0),
+        ("end", 1.25),
     ]
     assert smoother.finish() == ()
 
@@ -172,4 +176,4 @@ def test_a_stream_tells_when_a_tone_changes(tmp_path: Path) -> None:
     smoother = Smoother(LABELS, "one", PLAIN, SAMPLE_RATE_HZ, StreamSettings())
     events = [event for row, cut in enumerate(cuts) for event in smoother.add(cut, heard, row).events]
     assert [(event.kind, event.label) for event in events] == [("begin", "low"), ("end", "low"), ("begin", "high")]
-    assert events[1].at_seconds == pytest.approx(1.5, abs=0.3)
+    assert events[1].at_seconds == events[2].at_seconds == pytest.approx(1.5, abs=0.1)

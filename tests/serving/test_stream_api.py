@@ -124,7 +124,7 @@ def test_events_begin_and_end_with_the_tone(source: TwoVersions) -> None:
         ("begin", "high"),
         ("end", "high"),
     ]
-    assert events[2]["at_seconds"] == pytest.approx(1.0, abs=0.3)
+    assert events[1]["at_seconds"] == events[2]["at_seconds"] == pytest.approx(1.0, abs=0.1)
     assert messages[-1]["events"][0]["at_seconds"] == pytest.approx(2.0)
 
 

@@ -1,5 +1,5 @@
 import { rendered } from "./card.js";
-import { Picture, drawLane, drawSpectrogram, drawWave } from "./picture.js";
+import { Picture, drawLane, drawSpectrogram, drawWave, marks } from "./picture.js";
 import { Stream, decode, openMicrophone, wav } from "./sound.js";
 
 const LIVE_SECONDS = 20;
@@ -8,8 +8,8 @@ const ALL_LANES = 12;
 const FEW_LANES = 8;
 
 const $ = (id) => document.getElementById(id);
-const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)} %`;
-const seconds = (value) => `${value.toFixed(2)} s`;
+const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)}\u00a0%`;
+const seconds = (value) => `${value.toFixed(2)}\u00a0s`;
 
 let model = null;
 let key = "";
@@ -17,6 +17,7 @@ let retry = null;
 let view = null; // what is drawn: picture, windows, events, hop, from, to, cursor
 let recording = null; // what the microphone is doing
 let turn = 0; // the sound on show; answers for one before it are too late
+let stream = null; // the connection that the sound on show goes over
 
 function say(text, isBad = false) {
   $("status").textContent = text;
@@ -57,7 +58,7 @@ async function showModel() {
     fact("Version", alias ? `${version} (@${alias})` : version),
     fact("Served as", `${artefact}, ${model.size_mb.toFixed(1)} MB`),
     fact("Labels", model.labels.length > 20 ? `${model.labels.length}` : model.labels.join(", ")),
-    fact("Hears", `${model.sample_rate_hz / 1000} kHz, the middle ${model.max_seconds} s of a clip`),
+    fact("Hears", `up to ${model.max_seconds} s of a clip, at ${model.sample_rate_hz / 1000} kHz`),
     ...Object.entries(model.figures).filter(([figure]) => figure === "p50_ms").map(([, ms]) => fact("Median when exported", `${ms.toFixed(2)} ms`)),
   );
   $("card").hidden = !model.card;
@@ -101,29 +102,38 @@ function answered(version) {
   return version.version === "bundle" ? version.name : `version ${version.version}`;
 }
 
-async function classify(blob, name) {
+async function classify(blob, name, of) {
   const form = new FormData();
   form.append("file", blob, name);
   const started = performance.now();
   const { answers: [answer] } = await ask("v1/classify", { method: "POST", body: form });
   const took = performance.now() - started;
+  if (of !== turn) return;
+  const isCut = answer.duration_seconds > model.max_seconds;
   showAnswer(answer.label, answer.probabilities, {
     isUnknown: answer.is_unknown,
     novelty: answer.novelty,
-    source: `${name}, as one clip`,
+    source: isCut ? `${name}, the middle ${model.max_seconds} s as one clip` : `${name}, as one clip`,
     spoken: true,
     facts: [
       fact("Length", seconds(answer.duration_seconds)),
       fact("Answered in", `${answer.latency_ms.toFixed(1)} ms`),
-      fact("With the way here", `${took.toFixed(0)} ms`),
+      fact("Round trip", `${took.toFixed(0)} ms`),
       fact("Model", answered(answer.model)),
       fact("Request", answer.request_id.slice(0, 12), "id"),
     ],
   });
 }
 
-function newView(rate) {
+/** Another sound is on show from now on. */
+async function begin() {
+  if (recording) await stopRecording();
+  stream?.socket.close();
   turn += 1;
+  return turn;
+}
+
+function newView(rate) {
   view = { turn, picture: new Picture(rate, Math.min(model.sample_rate_hz, rate) / 2), windows: [], events: [], hop: 0.25, from: 0, to: 1, cursor: null, last: -1 };
   $("lanes").replaceChildren();
   $("time").hidden = false;
@@ -160,7 +170,7 @@ function lanes() {
 }
 
 function draw() {
-  const { picture, windows, events, hop, from, to } = view;
+  const { picture, windows, events, from, to } = view;
   drawWave($("wave"), picture, from, to);
   drawSpectrogram($("spectrogram"), picture, from, to);
   const shown = lanes();
@@ -175,17 +185,18 @@ function draw() {
     }));
   }
   for (const canvas of $("lanes").querySelectorAll("canvas")) {
-    drawLane(canvas, canvas.dataset.label, windows, events, hop, from, to);
+    drawLane(canvas, canvas.dataset.label, windows, events, from, to);
   }
-  const parts = $("axis").clientWidth < 400 ? 4 : 8;
-  const marks = Array.from({ length: parts + 1 }, (_, i) => from + ((to - from) * i) / parts);
-  $("axis").replaceChildren(...marks.map((mark, i) => {
+  $("axis").replaceChildren(...marks(from, to, Math.max(3, $("axis").clientWidth / 70)).map((mark) => {
     const text = document.createElement("span");
-    text.textContent = mark.toFixed(to - from > 30 ? 0 : 1) + (i === parts ? " s" : "");
+    text.textContent = `${Number(mark.toFixed(1))} s`;
+    const place = (mark - from) / (to - from);
+    text.style.left = `${100 * place}%`;
+    text.className = place < 0.03 ? "first" : place > 0.97 ? "last" : "";
     return text;
   }));
   const [top, bottom] = [document.createElement("span"), document.createElement("span")];
-  top.textContent = `${(picture.bins * picture.rate) / 512 / 1000} kHz`;
+  top.textContent = `${Number((picture.topHz / 1000).toFixed(1))} kHz`;
   bottom.textContent = "0";
   $("band").replaceChildren(top, bottom);
   point();
@@ -198,12 +209,12 @@ function point() {
   slider.setAttribute("aria-valuemax", to.toFixed(2));
   slider.setAttribute("aria-valuenow", (cursor ?? to).toFixed(2));
   $("cursor").hidden = cursor === null;
-  const distance = (answer) => Math.abs((answer.begin_seconds + answer.end_seconds) / 2 - cursor);
+  const distance = (answer) => Math.abs(answer.middle_seconds - cursor);
   const nearest = cursor === null || !windows.length ? null : windows.reduce((a, b) => (distance(b) < distance(a) ? b : a));
-  let text = windows.length ? "Arrow keys or a tap show what was heard at a place." : "";
+  let text = windows.length && !recording ? "Arrow keys or a tap show what was heard at a place." : "";
   if (nearest) {
     const ranked = Object.entries(nearest.smoothed).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    text = `${seconds(cursor)}: ${nearest.smoothed_label === "unknown" ? "unknown; " : ""}${ranked.map(([label, p]) => `${label} ${percent(p)}`).join(", ")}`;
+    text = `${seconds(cursor)}: ${nearest.smoothed_label === "unknown" ? "unknown; " : ""}${ranked.map(([label, p]) => `${label} (${percent(p)})`).join(", ")}`;
   }
   $("readout").textContent = text;
   slider.setAttribute("aria-valuetext", text);
@@ -240,51 +251,51 @@ function settle(of, blob) {
   draw();
 }
 
-/** Answers of a stream go to a view, until there is another one; what goes wrong is said once. */
+/** Answers of a stream go to a view, until there is another one. */
 function streamTo(of, rate) {
-  return new Stream(rate, key, (message) => {
+  stream = new Stream(rate, key, (message) => {
     if (of.turn !== turn) return;
     try {
       hear(message, of);
     } catch (error) {
       say(error.message, true);
-      if (recording?.view === of) stopRecording();
     }
   });
+  return stream;
 }
 
 async function open(file) {
-  if (recording) await stopRecording();
   retry = () => open(file);
+  const of = await begin();
   say(`Listening to ${file.name} …`);
   try {
     if (!model) await showModel();
-    const started = (turn += 1);
     const [samples] = await Promise.all([
       file.arrayBuffer().then((bytes) => decode(bytes, model.sample_rate_hz)).catch(() => null),
-      classify(file, file.name),
+      classify(file, file.name, of),
     ]);
-    if (started !== turn) return;
+    if (of !== turn) return;
     if (!samples) {
       $("time").hidden = true;
       say(`This browser cannot decode ${file.name}, so that only the server's answer is shown.`);
       return;
     }
-    const of = newView(model.sample_rate_hz);
-    of.picture.push(samples);
-    of.picture.finish();
-    settle(of, file);
-    await streamTo(of, model.sample_rate_hz).sendAll(samples);
-    if (of.turn !== turn) return;
-    settle(of, file);
-    if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${of.windows.length} windows.`);
+    const drawn = newView(model.sample_rate_hz);
+    drawn.picture.push(samples);
+    drawn.picture.finish();
+    settle(drawn, file);
+    await streamTo(drawn, model.sample_rate_hz).sendAll(samples);
+    if (of !== turn) return;
+    settle(drawn, file);
+    if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${drawn.windows.length} windows.`);
   } catch (error) {
-    say(error.message, true);
+    if (of === turn) say(error.message, true);
   }
 }
 
 async function startRecording() {
   retry = startRecording;
+  await begin();
   say("Asking for the microphone …");
   const pieces = [];
   try {
@@ -298,12 +309,17 @@ async function startRecording() {
       if (recording.view.picture.seconds > MOST_RECORDED_SECONDS) stopRecording();
     });
     const of = newView(microphone.rate);
-    const stream = streamTo(of, microphone.rate);
-    await stream.opened.catch(async (error) => {
+    const connection = streamTo(of, microphone.rate);
+    await connection.opened.catch(async (error) => {
       await microphone.close();
       throw error;
     });
-    recording = { microphone, view: of, stream, pieces };
+    recording = { microphone, view: of, stream: connection, pieces };
+    connection.ended.then(() => {
+      if (recording?.stream !== connection) return;
+      if (!$("status").classList.contains("bad")) say("The connection to the server was lost.", true);
+      stopRecording();
+    });
     $("microphone").setAttribute("aria-pressed", "true");
     $("microphone").querySelector("span").textContent = "Stop";
     say("Listening …");
@@ -339,12 +355,12 @@ function live() {
 }
 
 async function stopRecording() {
-  const { microphone, view: of, stream, pieces } = recording;
+  const { microphone, view: of, stream: connection, pieces } = recording;
   recording = null;
   $("microphone").setAttribute("aria-pressed", "false");
   $("microphone").querySelector("span").textContent = "Use the microphone";
   await microphone.close();
-  await stream.end();
+  await connection.end();
   if (of.turn !== turn) return;
   const samples = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   pieces.reduce((at, piece) => (samples.set(piece, at), at + piece.length), 0);
@@ -354,7 +370,7 @@ async function stopRecording() {
   if ($("status").classList.contains("bad")) return;
   say(`${seconds(of.picture.seconds)} recorded: ${of.windows.length} windows.`);
   if (samples.length && of.picture.seconds <= model.max_seconds) {
-    await classify(blob, "The recording").catch((error) => say(error.message, true));
+    await classify(blob, "The recording", of.turn).catch((error) => say(error.message, true));
   }
 }
 

@@ -40,7 +40,7 @@ function powers(samples) {
 /** What is drawn of a sound that is not over yet: a column for every hundredth of a second. */
 export class Picture {
   constructor(rate, topHz) {
-    this.rate = rate;
+    Object.assign(this, { rate, topHz });
     this.bins = Math.max(2, Math.min(FFT / 2, Math.round((FFT * topHz) / rate)));
     this.step = rate / COLUMNS_PER_SECOND;
     this.lows = [];
@@ -159,32 +159,48 @@ export function drawSpectrogram(canvas, picture, from, to) {
   context.drawImage(small, 0, 0, (width * columns * step) / span, height);
 }
 
+/** Where a window's smoothed probabilities count from: halfway between its middle and that of the one before it. */
+function edge(windows, i) {
+  if (i === 0) return windows[0].begin_seconds;
+  if (i === windows.length) return windows[i - 1].end_seconds;
+  return (windows[i - 1].middle_seconds + windows[i].middle_seconds) / 2;
+}
+
 /** One label along time: its smoothed probability filled, that of each window as a line, its events underlined. */
-export function drawLane(canvas, label, windows, events, hop, from, to) {
+export function drawLane(canvas, label, windows, events, from, to) {
   const [context, width, height] = fitted(canvas);
   const x = (seconds) => ((seconds - from) / (to - from)) * width;
-  const middle = (answer) => (answer.begin_seconds + answer.end_seconds) / 2;
-  const shown = windows.filter((answer) => middle(answer) + hop >= from && middle(answer) - hop <= to);
   const [known, unknown] = [colour("--candidate"), colour("--majority")];
-  for (const answer of shown) {
-    const left = Math.floor(x(middle(answer) - hop / 2));
-    const right = Math.max(left + 1, Math.floor(x(middle(answer) + hop / 2)));
+  windows.forEach((answer, i) => {
+    const [left, right] = [Math.floor(x(edge(windows, i))), Math.floor(x(edge(windows, i + 1)))];
+    if (right < 0 || left > width) return;
     const tall = answer.smoothed[label] * height;
     context.fillStyle = answer.smoothed_label === "unknown" ? unknown : known;
     context.globalAlpha = 0.25 + 0.75 * answer.smoothed[label];
-    context.fillRect(left, height - tall, right - left, tall);
-  }
+    context.fillRect(left, height - tall, Math.max(1, right - left), tall);
+  });
   context.globalAlpha = 0.6;
   context.strokeStyle = colour("--ink");
   context.lineWidth = window.devicePixelRatio || 1;
   context.beginPath();
-  shown.forEach((answer) => context.lineTo(x(middle(answer)), 1 + (1 - answer.probabilities[label]) * (height - 2)));
+  for (const answer of windows) {
+    context.lineTo(x((answer.begin_seconds + answer.end_seconds) / 2), 1 + (1 - answer.probabilities[label]) * (height - 2));
+  }
   context.stroke();
   context.globalAlpha = 1;
   context.fillStyle = colour("--good");
   for (const event of events) {
     if (event.label !== label) continue;
-    const [left, right] = [x(event.from), x(event.to ?? to)];
-    context.fillRect(left, height - 0.12 * height, Math.max(2, right - left), 0.12 * height);
+    const [left, right] = [x(event.from), x(event.to ?? windows.at(-1).end_seconds)];
+    context.fillRect(left, 0.86 * height, Math.max(2, right - left), 0.14 * height);
   }
+}
+
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
+
+/** Round times for the marks of an axis, at most so many. */
+export function marks(from, to, most) {
+  const step = STEPS.find((one) => (to - from) / one <= most) ?? STEPS.at(-1);
+  const first = Math.ceil(from / step - 1e-9);
+  return Array.from({ length: Math.max(0, Math.floor(to / step + 1e-9) - first + 1) }, (_, i) => (first + i) * step);
 }
