@@ -7,6 +7,7 @@
 
 A client that sends faster than the model hears is slowed down by the connection itself. A version that is promoted
 takes over at the next window; if its labels or windows are others, the stream ends with 1012 and may be opened again.
+The log gets the windows at which the stream begins to say something else; a window's place is its position there.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from tenuto.errors import ClipError
 from tenuto.records import Record
 from tenuto.serving.batching import BusyError
 from tenuto.serving.classifier import Heard
+from tenuto.serving.classify import answers_of
 from tenuto.serving.models import Model
 from tenuto.serving.problems import explained
+from tenuto.serving.recorder import rows_of
 from tenuto.serving.state import State
 from tenuto.serving.stream import Cut, Cutter, Decoder, Event, Smoother, Window, window_samples
 from tenuto.serving.stream_messages import Done, End, Failed, Ready, Start, StreamAnswer, StreamEvent
+from tenuto.serving.uploads import Decoded, level_dbfs
+from tenuto.sound.audio import Recording
 
 router = APIRouter(tags=["stream"])
 
@@ -88,6 +93,7 @@ class _Connection:
             state.settings.stream,
         )
         self._windows = 0
+        self._recorded: str | None = None
 
     async def run(self) -> None:
         """From the first message to the last."""
@@ -170,7 +176,10 @@ class _Connection:
             self._follow()
             heard = await self._heard(some)
             for row, cut in enumerate(some):
-                await self._send(self._said(self._smoother.add(cut, heard, row), arrived))
+                window = self._smoother.add(cut, heard, row)
+                answer = self._said(window, (time.perf_counter() - arrived) * 1000)
+                self._record(cut, heard.rows(row, row + 1), answer)
+                await self._send(answer)
 
     async def _heard(self, cuts: tuple[Cut, ...]) -> Heard:
         """What the model makes of windows; while too much else waits, a stream waits too."""
@@ -183,7 +192,19 @@ class _Connection:
                     raise StreamError(_LATER, "Too many clips are waiting; open the stream again later.") from None
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _said(self, window: Window, arrived: float) -> StreamAnswer:
+    def _record(self, cut: Cut, heard: Heard, answer: StreamAnswer) -> None:
+        """Have a window in the log whenever the stream says something else than before."""
+        recorder = self._state.recorder
+        if recorder is None or answer.smoothed_label == self._recorded:
+            return
+        self._recorded = answer.smoothed_label
+        sound = Recording(cut.wave[:, None], self._model.classifier.sample_rate_hz, "samples", False)
+        clips = [Decoded(cut.wave, sound.duration_seconds, level_dbfs(cut.wave), sound)]
+        answers = answers_of(self._request_id, self._model, clips, heard, answer.latency_ms)
+        rows = [row.model_copy(update={"position": cut.position}) for row in rows_of(answers, clips, heard)]
+        recorder.put(rows, [sound])
+
+    def _said(self, window: Window, latency_ms: float) -> StreamAnswer:
         self._windows += 1
         labels, version = self._model.classifier.labels, self._model.version
         self._state.metrics.answered(version.version, window.label)
@@ -201,7 +222,7 @@ class _Connection:
             smoothed_label=window.smoothed_label,
             smoothed=dict(zip(labels, window.smoothed.tolist(), strict=True)),
             events=_told(window.events),
-            latency_ms=(time.perf_counter() - arrived) * 1000,
+            latency_ms=latency_ms,
         )
 
     def _champion(self) -> Model:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tenuto.serving.settings import ServingSettings
 from tenuto.serving.state import State
 from tenuto.serving.stream import starts
 from tenuto.sound.audio import Recording, waveform
+from tenuto.tracing import served
 from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 
 
@@ -45,8 +47,9 @@ class TwoVersions:
 
 
 @contextmanager
-def serving(source: TwoVersions, **settings: Any) -> Iterator[tuple[TestClient, State]]:
-    state = State.make(source, ServingSettings.model_validate({"stream": {"hop_seconds": 0.1}, **settings}))
+def serving(source: TwoVersions, written_to: Path | None = None, **settings: Any) -> Iterator[tuple[TestClient, State]]:
+    made = ServingSettings.model_validate({"stream": {"hop_seconds": 0.1}, **settings})
+    state = State.make(source, made, log=written_to)
     with TestClient(create_app(state)) as client:
         yield client, state
 
@@ -230,6 +233,24 @@ def test_a_promoted_version_that_hears_otherwise_ends_the_stream(source: TwoVers
         state.models.poll()
         socket.send_bytes(sweep(16000).tobytes())
         assert "open the stream again" in rest_of(socket)[-1]["detail"]
+
+
+def test_the_log_gets_the_windows_at_which_a_stream_begins_to_say_something_else(
+    source: TwoVersions, tmp_path: Path
+) -> None:
+    sound = np.concatenate([tone(400, 1.0), tone(2500, 1.0), tone(400, 1.0)]).astype("<f4")
+    log = tmp_path / "served.db"
+    with serving(source, log, log={"keep_audio_days": 3}) as (client, _):
+        messages = answers(client, sound.tobytes(), {"sample_rate_hz": 8000, "format": "f32le"})
+    said = [(message["window"], message["smoothed_label"]) for message in messages if message["type"] == "window"]
+    changes = [said[0], *(now for before, now in pairwise(said) if now[1] != before[1])]
+    frame = served.frame(log)
+    assert [label for _, label in changes] == ["low", "high", "low"]
+    assert frame["position"].tolist() == [window for window, _ in changes]
+    assert frame["label"].tolist() == ["low", "high", "low"]
+    assert set(frame["request_id"]) == {"call-7"}
+    assert frame["duration_seconds"].tolist() == [0.25] * 3
+    assert frame["audio"].notna().all()
 
 
 def test_without_a_model_a_stream_is_told_to_come_later(source: TwoVersions) -> None:
