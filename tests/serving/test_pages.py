@@ -1,4 +1,4 @@
-"""The page of a server in a real browser: a file, the microphone and a stream, by keyboard, on a desktop and a phone."""
+"""The page of a server in a real browser: a file, the microphone and keys, on a desktop and on a phone."""
 
 from __future__ import annotations
 
