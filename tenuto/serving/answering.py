@@ -48,11 +48,20 @@ class Notes:
         self._recorder = recorder
 
     def put(
-        self, answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False
+        self,
+        answers: Sequence[Answer],
+        clips: Sequence[Decoded],
+        heard: Heard,
+        *,
+        is_shadow: bool = False,
+        first: int = 0,
     ) -> None:
-        """Takes note of the clips of one request; those that the challenger heard beside the answer are shadows."""
+        """Takes note of clips of one request, whose places in it begin at `first`.
+
+        Those that the challenger heard beside the answer are shadows.
+        """
         for answer in answers:
             self._metrics.answered(answer.model.version, answer.label, is_shadow=is_shadow)
         if self._recorder is not None:
-            rows = rows_of(answers, clips, heard, is_shadow=is_shadow)
+            rows = rows_of(answers, clips, heard, is_shadow=is_shadow, first=first)
             self._recorder.put(rows, () if is_shadow else [clip.sound for clip in clips])

@@ -51,14 +51,14 @@ class _Waiting:
 
 
 def rows_of(
-    answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False
+    answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False, first: int = 0
 ) -> list[Served]:
-    """What is kept of the answers to the clips of one request."""
+    """What is kept of the answers to clips of one request, whose places in it begin at `first`."""
     at = datetime.now(UTC)
     return [
         Served(
             request_id=answer.request_id,
-            position=position,
+            position=first + position,
             at=at,
             model=answer.model.name,
             version=answer.model.version,

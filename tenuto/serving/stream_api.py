@@ -24,16 +24,15 @@ from pydantic import ValidationError
 
 from tenuto.errors import ClipError
 from tenuto.records import Record
+from tenuto.serving.answering import answers_of
 from tenuto.serving.batching import BusyError
 from tenuto.serving.classifier import Heard
-from tenuto.serving.classify import answers_of
 from tenuto.serving.models import Model
 from tenuto.serving.problems import explained
-from tenuto.serving.recorder import rows_of
+from tenuto.serving.sounds import decoded
 from tenuto.serving.state import State
 from tenuto.serving.stream import Cut, Cutter, Decoder, Event, Smoother, Window, window_samples
 from tenuto.serving.stream_messages import Done, End, Failed, Ready, Start, StreamAnswer, StreamEvent
-from tenuto.serving.uploads import Decoded, level_dbfs
 from tenuto.sound.audio import Recording
 
 router = APIRouter(tags=["stream"])
@@ -93,7 +92,7 @@ class _Connection:
             state.settings.stream,
         )
         self._windows = 0
-        self._recorded: str | None = None
+        self._noted: str | None = None
 
     async def run(self) -> None:
         """From the first message to the last."""
@@ -178,7 +177,7 @@ class _Connection:
             for row, cut in enumerate(some):
                 window = self._smoother.add(cut, heard, row)
                 answer = self._said(window, (time.perf_counter() - arrived) * 1000)
-                self._record(cut, heard.rows(row, row + 1), answer)
+                self._note(cut, heard.rows(row, row + 1), answer)
                 await self._send(answer)
 
     async def _heard(self, cuts: tuple[Cut, ...]) -> Heard:
@@ -192,22 +191,19 @@ class _Connection:
                     raise StreamError(_LATER, "Too many clips are waiting; open the stream again later.") from None
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    def _record(self, cut: Cut, heard: Heard, answer: StreamAnswer) -> None:
-        """Have a window in the log whenever the stream says something else than before."""
-        recorder = self._state.recorder
-        if recorder is None or answer.smoothed_label == self._recorded:
+    def _note(self, cut: Cut, heard: Heard, answer: StreamAnswer) -> None:
+        """Take note of a window whenever the stream says something else than before."""
+        if answer.smoothed_label == self._noted:
             return
-        self._recorded = answer.smoothed_label
-        sound = Recording(cut.wave[:, None], self._model.classifier.sample_rate_hz, "samples", False)
-        clips = [Decoded(cut.wave, sound.duration_seconds, level_dbfs(cut.wave), sound)]
+        self._noted = answer.smoothed_label
+        rate_hz = self._model.classifier.sample_rate_hz
+        clips = [decoded(Recording(cut.wave[:, None], rate_hz, "samples", False), rate_hz)]
         answers = answers_of(self._request_id, self._model, clips, heard, answer.latency_ms)
-        rows = [row.model_copy(update={"position": cut.position}) for row in rows_of(answers, clips, heard)]
-        recorder.put(rows, [sound])
+        self._state.notes.put(answers, clips, heard, first=cut.position)
 
     def _said(self, window: Window, latency_ms: float) -> StreamAnswer:
         self._windows += 1
         labels, version = self._model.classifier.labels, self._model.version
-        self._state.metrics.answered(version.version, window.label)
         return StreamAnswer(
             request_id=self._request_id,
             model=version,
