@@ -28,6 +28,7 @@ from tenuto.settings import Params
 from tenuto.workspace import Workspace
 
 _STOP_SECONDS = 30
+_BACKLOG = 2048
 _LARGEST_MESSAGE_BYTES = 1 << 20
 """Of a stream: half a minute of sound at 16 kHz."""
 
@@ -100,14 +101,11 @@ def _listening(host: str, port: int) -> socket.socket:
     """A socket on the address, so that one that is taken is said in a line, and port 0 becomes a free one."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ServerError(
             f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another with --host and --port."
         ) from error
-    return listening
 
 
 def _address(listening: socket.socket) -> str:

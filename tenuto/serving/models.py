@@ -92,6 +92,8 @@ class Models:
         try:
             wanted = self._source.resolve(alias)
             held: Model | None = getattr(self, alias)
+            if wanted is None and alias == CHAMPION:
+                return f"@{CHAMPION} was taken away." if held else f"{self._source.name} has no @{CHAMPION}."
             if wanted == (held.version.version if held else None):
                 return None
             model = self._loaded(alias, wanted) if wanted is not None else None
@@ -100,11 +102,9 @@ class Models:
         except Exception as error:  # nothing that a registry does may end the thread
             log.exception("@%s cannot be followed", alias)
             return f"{type(error).__name__}: {error}"
-        if model is None and alias == CHAMPION:
-            return f"{self._source.name} has no @{CHAMPION}." if held is None else f"@{CHAMPION} was taken away."
         setattr(self, alias, model)
         self._metrics.serves(alias, self._source.name, wanted)
-        log.info("@%s is %s version %s", alias, self._source.name, wanted)
+        log.info("@%s of %s: %s", alias, self._source.name, f"version {wanted}" if wanted else "none any more")
         return None
 
     def _loaded(self, alias: str, number: str) -> Model:

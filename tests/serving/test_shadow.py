@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tenuto.serving.app import create_app
+from tenuto.serving.settings import ServingSettings
+from tenuto.serving.shadow import is_drawn
+from tenuto.serving.state import State
+from tenuto.sound.audio import encode_wav
+from tenuto.tracing import served
+from tests.bundles import SAMPLE_RATE_HZ, tone
+from tests.serving.test_models import Registry
+
+LOW = encode_wav(tone(300), SAMPLE_RATE_HZ)
+
+
+def wait_until(claim: Any) -> None:
+    until = time.monotonic() + 10
+    while not claim():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Its challenger, version 2, says high of everything."""
+    registry = Registry(tmp_path / "registry")
+    registry.aliases["challenger"] = "2"
+    return registry
+
+
+def test_the_champion_answers_and_the_log_has_what_both_say(registry: Registry, tmp_path: Path) -> None:
+    log = tmp_path / "served.sqlite"
+    state = State.make(registry, ServingSettings(challenger_share=1.0), log=log)
+    with TestClient(create_app(state)) as client:
+        given = [client.post("/v1/classify", content=LOW).json()["answers"][0] for _ in range(5)]
+        wait_until(lambda: b'is_shadow="true",label="high",version="2"} 5.0' in state.metrics.text())
+    assert {answer["label"] for answer in given} == {"low"}
+    rows = served.frame(log)
+    assert sorted(zip(rows["version"], rows["is_shadow"], rows["label"], strict=True)) == (
+        [("1", False, "low")] * 5 + [("2", True, "high")] * 5
+    )
+    assert set(rows["request_id"]) == {answer["request_id"] for answer in given}
+    assert set(rows.loc[rows["is_shadow"], "alias"]) == {"challenger"}
+
+
+def test_a_challenger_that_hangs_holds_up_no_answer_and_what_it_misses_is_counted(registry: Registry) -> None:
+    settings = ServingSettings.model_validate({"challenger_share": 1.0, "limits": {"max_waiting": 2}})
+    state = State.make(registry, settings)
+    may_go_on, has_begun = threading.Event(), threading.Event()
+
+    class Hangs:
+        sample_rate_hz = SAMPLE_RATE_HZ
+
+        def hear(self, waves: Any) -> Any:
+            has_begun.set()
+            assert may_go_on.wait(10)
+            raise RuntimeError
+
+    with TestClient(create_app(state)) as client:
+        assert state.models.challenger
+        state.models.challenger = replace(state.models.challenger, classifier=Hangs())  # type: ignore[arg-type]
+        assert client.post("/v1/classify", content=LOW).status_code == 200
+        assert has_begun.wait(10)
+        assert [client.post("/v1/classify", content=LOW).status_code for _ in range(6)] == [200] * 6
+        assert b"tenuto_shadows_left_out_total 4.0" in state.metrics.text()
+        may_go_on.set()
+
+
+def test_a_challenger_of_another_rate_hears_the_recording_at_its_own(registry: Registry, tmp_path: Path) -> None:
+    import json
+
+    path = tmp_path / "registry" / "2" / "serving.json"
+    bundle = json.loads(path.read_text())
+    bundle["framing"]["sample_rate_hz"] = 4000
+    path.write_text(json.dumps(bundle))
+    state = State.make(registry, ServingSettings(challenger_share=1.0))
+    heard: list[int] = []
+    with TestClient(create_app(state)) as client:
+        assert state.models.challenger
+        classifier = state.models.challenger.classifier
+        hear = classifier.hear
+        classifier.hear = lambda waves: (heard.extend(map(len, waves)), hear(waves))[1]  # type: ignore
+        client.post("/v1/classify", content=LOW)
+        wait_until(lambda: b'is_shadow="true"' in state.metrics.text())
+    assert heard == [2000]
+
+
+def test_the_share_of_requests_is_the_share_asked_for_and_always_the_same_ones() -> None:
+    ids = [f"request-{n}" for n in range(20_000)]
+    for share in (0.0, 0.1, 0.5, 1.0):
+        drawn = [is_drawn(one, share) for one in ids]
+        # four standard errors of a binomial share
+        assert abs(sum(drawn) / len(ids) - share) <= 4 * (share * (1 - share) / len(ids)) ** 0.5
+        assert drawn == [is_drawn(one, share) for one in ids]
