@@ -60,8 +60,8 @@ def serve(
     `threads` batches are heard at once, as many as there are cores by default. `on_ready` hears of the state and the
     address once connections are taken. Raises ServerError when the address cannot be had.
     """
-    state = State.make(source, settings, threads=threads or len(os.sched_getaffinity(0)), log=log)
     listening = _listening(host, port)
+    state = State.make(source, settings, threads=threads or len(os.sched_getaffinity(0)), log=log)
     server = _Server(create_app(state), lambda: on_ready(state, _address(listening)))
     # the handlers that uvicorn gives the signals back to: to stop when asked to is no failure
     before = {sign: signal.signal(sign, lambda *_: None) for sign in (signal.SIGINT, signal.SIGTERM)}
@@ -103,8 +103,9 @@ def _listening(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
+        why = str(error.strerror or error).partition(" (")[0]
         raise ServerError(
-            f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another with --host and --port."
+            f"{host}:{port} cannot be listened on ({why}); choose another with --host and --port."
         ) from error
 
 
