@@ -68,7 +68,7 @@ def main() -> None:
     )
     print(
         f"latency p50 {np.median(latencies):.1f} ms, p95 {np.percentile(latencies, 95):.1f} ms, "
-        f"p99 {np.percentile(latencies, 99):.1f} ms; the last answer came {streamed.behind_seconds:.2f} s after the sound"
+        f"p99 {np.percentile(latencies, 99):.1f} ms; the last answer {streamed.behind_seconds:.2f} s after the sound"
     )
     print(f"memory {early:.1f} MB after a tenth of the stream, {growth:+.1f} MB at its end; {machine()}")
     if differing or growth > MOST_GROWTH_MB:
