@@ -93,6 +93,7 @@ def results_of(run: Run, verdict: Verdict) -> track.Results:
         params=run.params if run.candidate else None,
         validation=run.validation,
         checkpoint=run.candidate,
+        exported=run.exported,
         evaluation=run.evaluation,
         golden=run.golden,
         card=run.card,
@@ -110,6 +111,7 @@ def write_card(run: Run, verdict: Verdict) -> str:
         lineage=run.lineage,
         evaluation=run.evaluation,
         checkpoint=run.candidate,
+        exported=run.exported,
         verdict=verdict,
         made_at=datetime.now(UTC),
         mlflow_run=run.id,
@@ -139,6 +141,7 @@ def candidate_of(run: Run) -> registry.Candidate | None:
         return None
     return registry.Candidate(
         checkpoint=run.candidate,
+        exported=run.exported,
         evaluated_against=run.champion.version if run.champion else None,
         description=card.description(run.card, run.id),
         tags={
@@ -173,6 +176,7 @@ def report_inputs(run: Run, verdict: Verdict) -> ReportInputs:
         champion=_champion(run),
         has_model_card=bool(run.card),
         checkpoint=run.candidate,
+        exported=run.exported,
         code=made_from.code,
         environment=made_from.environment,
         mlflow_run=run.id,

@@ -32,6 +32,7 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.reporting import card
+from tenuto.serving.bundle import Exported
 from tenuto.settings import Params, load_params
 from tenuto.splitting import holdout
 from tenuto.splitting.holdout import Holdout
@@ -99,6 +100,7 @@ class Run:
     validation: ValidationReport | None = None
     remedy: Remedy | None = None
     candidate: Checkpoint | None = None
+    exported: Exported | None = None
     fill: FillComparison | None = None
     evaluation: Evaluation | None = None
     golden: Evaluation | None = None
@@ -118,7 +120,7 @@ class Run:
         return params.with_remedy(self.remedy.choices) if self.remedy else params
 
     def checkpoint(self, kind: str) -> Path:
-        """Where a training ends up, by everything that decides what it comes to; the policy is none of it."""
+        """Where a training or export ends up, by everything that decides what it comes to; the policy is none of it."""
         return self.job.workspace.checkpoints / f"{kind}-{_sha256(self.job.training_inputs(self.lineage.dataset))[:16]}"
 
     def stops(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from prefect.states import Completed
 from flows import approval, deploy
 from flows.conclusion import candidate_of, conclude, grounds_of, unchanged, write_card
 from flows.job import Job, Run, describe
-from tasks import dataset, decide, evaluate, registry, split, track, train, validate
+from tasks import dataset, decide, evaluate, export, registry, split, track, train, validate
 from tenuto.dataset import manifest
 from tenuto.errors import TrainingError
 from tenuto.records import Account, Checkpoint, Evaluation, Outcome, Remedy, ValidationReport, Verdict
@@ -141,6 +141,9 @@ def train_models(run: Run) -> tuple[Checkpoint, Checkpoint]:
         baseline = stage.made(train.train_baseline(*inputs, run.checkpoint("baseline")))
     with job.stage("compare fill"):
         run.fill = train.compare_fill(*inputs)
+    with job.stage("export") as stage:
+        exported = export.export(run.candidate.path, run.clips, job.workspace.data, run.checkpoint("serving"))
+        run.exported = stage.made(exported)
     return run.candidate, baseline
 
 
@@ -174,7 +177,7 @@ def decide_and_carry_out(run: Run, candidate: Checkpoint, baseline: Checkpoint) 
     """The gate's verdict, carried out; taken again when the champion or the account moved in between."""
     for _ in range(MOST_EVALUATIONS):
         with run.job.stage("evaluate") as stage:
-            run.evaluation = stage.made(score(run, candidate, baseline))
+            run.evaluation = stage.made(as_served(run, score(run, candidate, baseline)))
             run.golden = score_golden(run, candidate, baseline)
         with run.job.stage("decide") as stage:
             verdict = stage.made(decide.decide(run.job.policy, run.evaluation, account(run.job)))
@@ -208,6 +211,15 @@ def score(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation:
         known,
         run.folder / "probabilities.parquet",
     )
+
+
+def as_served(run: Run, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with the speed and size of what will serve, since that is what budgets are about."""
+    if run.exported is None or not run.exported.figures:
+        return evaluation
+    in_torch = evaluation.latency.get("candidate", {})
+    latency = evaluation.latency | {"candidate": run.exported.figures, "checkpoint": in_torch}
+    return evaluation.model_copy(update={"latency": latency})
 
 
 def score_golden(run: Run, candidate: Checkpoint, baseline: Checkpoint) -> Evaluation | None:

@@ -1,7 +1,8 @@
-"""The model as MLflow serves it: encoded audio in, label (or labels) and the probability of every class out.
+"""The model as MLflow serves it: encoded audio or samples in, label (or labels) and the probability of every class out.
 
 MLflow stores this file with each registered version and runs it where the model is served, beside a copy of the
-package `tenuto`; neither Prefect nor DVC nor Great Expectations is needed there.
+package `tenuto`; neither Prefect nor DVC nor Great Expectations is needed there. A version with a bundle answers by
+the exported graph, as `tenuto serve` does, and needs no torch either; one without answers by its checkpoint.
 """
 
 from __future__ import annotations
@@ -9,44 +10,88 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # not only for the type checker: MLflow reads the type hints of `predict`, and warns when it cannot
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+LOWEST_RATE_HZ = 1_000
+
 
 class AudioClassifier(PythonModel):
-    """Classifies recordings given as the bytes of a wav, flac, ogg or mp3 file."""
+    """Classifies recordings given as the bytes of a wav, flac, ogg or mp3 file, or as their samples."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Loads the checkpoint that the version was registered with."""
-        from tenuto.learning.predictor import Predictor
+        """Loads the bundle or the checkpoint that the version was registered with."""
+        self._model: Any
+        self._has_bundle = "serving" in context.artifacts
+        if self._has_bundle:
+            from tenuto.serving.classifier import Classifier
 
-        self._predictor = Predictor.load(Path(context.artifacts["checkpoint"]))
+            self._model = Classifier.load(Path(context.artifacts["serving"]))
+        else:
+            from tenuto.learning.predictor import Predictor
+
+            self._model = Predictor.load(Path(context.artifacts["checkpoint"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per row of `model_input`, whose column `audio` holds encoded audio.
+        """One row per row of `model_input`, which has the column `audio` with encoded audio, or `samples`.
 
-        Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1]. A model that gives
-        clips several labels has `labels` ('dog;rain', '' for none) in place of the first two.
+        `samples` are lists of numbers in [-1, 1], mono, at `sample_rate_hz`, or at the model's own rate without that
+        column. Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1]. A model that
+        gives clips several labels has `labels` ('dog;rain', '' for none) in place of the first two. With a bundle there
+        are also `is_unknown` and `novelty`; a clip that is too unlike the training clips is labelled 'unknown', and
+        its `probability` is that of the likeliest class. ValueError names what cannot be used.
         """
         from tenuto.labels import joined
-        from tenuto.sound import audio
+        from tenuto.serving.answers import UNKNOWN
 
-        predictor = self._predictor
-        recordings = [audio.decode_bytes(bytes(encoded)) for encoded in model_input["audio"]]
-        probabilities = predictor.predict([audio.waveform(r, predictor.sample_rate_hz) for r in recordings])
-        columns = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in predictor.labels])
-        decided = predictor.decide(probabilities)
-        names = [joined(label for label, is_it in zip(predictor.labels, row, strict=True) if is_it) for row in decided]
-        if predictor.kind == "many":
-            columns.insert(0, "labels", names)
+        model = self._model
+        waves = _waves(model_input, model.sample_rate_hz)
+        if self._has_bundle:
+            heard = model.hear(waves)
+            probabilities, decided = heard.probabilities, heard.decided
+            unlike = pd.DataFrame({"is_unknown": heard.is_unknown, "novelty": heard.novelty})
         else:
-            columns.insert(0, "label", names)
-            columns.insert(1, "probability", (probabilities * decided).sum(axis=1))
-        return columns
+            probabilities = model.predict(waves)
+            decided, unlike = model.decide(probabilities), pd.DataFrame(index=range(len(waves)))
+        names = [joined(np.array(model.labels)[row].tolist()) for row in decided]
+        certainty = (probabilities * decided).sum(axis=1)
+        if self._has_bundle:
+            names = [UNKNOWN if is_it else name for name, is_it in zip(names, heard.is_unknown, strict=True)]
+            certainty = np.where(heard.is_unknown, probabilities.max(axis=1), certainty)
+        answer = {"labels": names} if model.kind == "many" else {"label": names, "probability": certainty}
+        columns = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in model.labels])
+        return pd.concat([pd.DataFrame(answer), unlike, columns], axis=1)
+
+
+def _waves(given: pd.DataFrame, sample_rate_hz: int) -> list[np.ndarray]:
+    """(n,) float32 of each row, at the model's rate."""
+    from tenuto.sound import audio
+
+    if "audio" in given:
+        recordings = [audio.decode_bytes(bytes(encoded)) for encoded in given["audio"]]
+    elif "samples" in given:
+        rates = given.get("sample_rate_hz", pd.Series(float(sample_rate_hz), given.index)).fillna(sample_rate_hz)
+        recordings = [_recording(*row) for row in zip(given["samples"], rates, strict=True)]
+    else:
+        raise ValueError("A row needs 'audio', an encoded recording (base64 in JSON), or 'samples', a list of numbers.")
+    return [audio.waveform(recording, sample_rate_hz) for recording in recordings]
+
+
+def _recording(samples: Any, sample_rate_hz: float) -> Any:
+    from tenuto.sound.audio import Recording
+
+    wave = np.asarray(samples, dtype=np.float32)
+    if wave.ndim != 1 or not len(wave) or not np.isfinite(wave).all() or np.abs(wave).max() > 1:
+        raise ValueError("'samples' must be a list of numbers in [-1, 1], at least one: one channel of a recording.")
+    if not (float(sample_rate_hz).is_integer() and sample_rate_hz >= LOWEST_RATE_HZ):
+        raise ValueError(f"sample_rate_hz: {sample_rate_hz:g} is no whole number of at least {LOWEST_RATE_HZ}.")
+    return Recording(wave[:, None], int(sample_rate_hz), "samples", is_truncated=False)
 
 
 set_model(AudioClassifier())

@@ -202,7 +202,8 @@ class Evaluation(Record):
     )
     latency: dict[str, dict[str, float]] = Field(
         default_factory=dict,
-        description="per model, on the machine of the run: p50_ms, p95_ms, real_time_factor, clips, size_mb",
+        description="per model, on the machine of the run: p50_ms, p95_ms, real_time_factor, clips, size_mb; of the "
+        "candidate as it will be served, and as `checkpoint` from its checkpoint in PyTorch, when it was exported",
     )
 
 

@@ -188,9 +188,9 @@ class Workspace:
         """Searches of `tenuto tune`: a journal each, and a folder for what is under way; safe to delete."""
         return self.state / "tune"
 
-    def forget_old_trainings(self, keep: int = 6) -> None:
-        """Removes all but the `keep` newest checkpoints, and all but so many runs' tables: what the registry holds
-        has been copied there, and the rest is only of use to a run that is taken up again."""
+    def forget_old_trainings(self, keep: int = 9) -> None:
+        """Removes all but the `keep` newest checkpoints and bundles, three of a run, and all but so many runs' tables:
+        what the registry holds has been copied there, and the rest is only of use to a run that is taken up again."""
         for kept in (self.checkpoints, self.runs):
             folders = sorted(kept.glob("*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
             for folder in folders[keep:]:

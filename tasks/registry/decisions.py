@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from tasks.registry import store
 from tenuto.deciding import wear
 from tenuto.records import Checkpoint, Record, Verdict
+from tenuto.serving.bundle import Exported
 from tenuto.tracing.ledger import Decision, Grounds
 
 ACTOR = "retrain"
@@ -17,6 +18,8 @@ class Candidate(Record):
     """What a verdict may register."""
 
     checkpoint: Checkpoint
+    exported: Exported | None = None
+    """The bundle that goes with the version, or why there is none; None where nothing was exported."""
     evaluated_against: str | None
     """The version that was champion in the evaluation."""
     tags: dict[str, str]

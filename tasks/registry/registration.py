@@ -15,6 +15,7 @@ from tenuto.deciding import wear
 from tenuto.deciding.policy import WearSettings
 from tenuto.errors import TenutoError
 from tenuto.records import Checkpoint, Record, RegisteredModel, Verdict
+from tenuto.serving.bundle import Exported
 from tenuto.tracing.ledger import Entry, Grounds
 
 if TYPE_CHECKING:
@@ -148,7 +149,14 @@ def _registered_anew(
     """The number of the new version, and the entry that it ends in."""
     _check_champion(client, name, candidate.evaluated_against)
     mark = pending.mark()
-    model_id = packaging.log_model(client, name, grounds.run_id, candidate.checkpoint, mark)
+    model_id = packaging.log_model(
+        client,
+        name,
+        grounds.run_id,
+        candidate.checkpoint,
+        mark,
+        candidate.exported.folder if candidate.exported else None,
+    )
     try:
         number = _create_version(
             client, name, grounds.run_id, model_id, tags | {store.PENDING: mark}, _description(candidate, verdict)
@@ -224,7 +232,12 @@ def _tags(candidate: Candidate, verdict: Verdict) -> dict[str, str]:
         "tenuto.backbone_revision": checkpoint.backbone_revision,
         store.PREPROCESSING: checkpoint.preprocessing,
         store.CHECKPOINT: checkpoint.sha256,
+        **({store.SERVED_BY: _served_by(candidate.exported)} if candidate.exported else {}),
     }
+
+
+def _served_by(exported: Exported) -> str:
+    return exported.bundle.best if exported.bundle else f"{store.NOT_EXPORTED}: {exported.reason}"[:_LONGEST_TAG]
 
 
 def _description(candidate: Candidate, verdict: Verdict) -> str:

@@ -169,6 +169,8 @@ def _figures(results: Results) -> Iterator[tuple[str, float]]:
     for kind, row in results.fill.items():
         for what, value in row.items():
             yield f"fill.{figures.key(kind)}.{figures.key(what)}", value
+    if results.exported and results.exported.bundle:
+        yield from figures.serving_figures(results.exported.bundle)
     if results.evaluation:
         yield from figures.evaluation_figures(results.evaluation)
     if results.golden:

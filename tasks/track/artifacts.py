@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
 from tenuto.records import Checkpoint, Evaluation, Record, ValidationReport, Verdict
+from tenuto.serving.bundle import Exported
 from tenuto.settings import Params
 from tenuto.tracing import lineage
 from tenuto.tracing.audit import copies
@@ -21,6 +22,7 @@ EVIDENCE = {
     "clips": lineage.CLIPS,
     "validation": "validation/report.json",
     "evaluation": "evaluation/evaluation.json",
+    "export": "export/export.json",
     "probabilities": "evaluation/probabilities.parquet",
     "golden": "evaluation/golden.json",
     "golden probabilities": "evaluation/golden.parquet",
@@ -42,6 +44,7 @@ class Results(Record):
     """With them the stored clips table says how many augmented copies of each clip the run trained on, and weights."""
     validation: ValidationReport | None = None
     checkpoint: Checkpoint | None = None
+    exported: Exported | None = None
     evaluation: Evaluation | None = None
     golden: Evaluation | None = None
     """How the candidate and the others do on the frozen clips that never decide."""
@@ -62,6 +65,8 @@ def files(results: Results) -> dict[str, bytes]:
     records = {"validation": results.validation, "evaluation": results.evaluation, "golden": results.golden}
     found = {EVIDENCE[name]: _json(record) for name, record in records.items() if record is not None}
     found[EVIDENCE["verdict"]] = _json(results.verdict)
+    if results.exported:
+        found[EVIDENCE["export"]] = results.exported.model_dump_json(indent=2, exclude={"folder"}).encode()
     if results.clips_path:
         found[lineage.CLIPS] = _clips(results.clips_path, results.params, is_trained=results.checkpoint is not None)
     if results.evaluation:

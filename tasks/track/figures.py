@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tenuto.records import Evaluation
+from tenuto.serving.bundle import Bundle
 from tenuto.settings import Params
 
 _BOUNDS = ("macro_f1_low", "macro_f1_high")
@@ -38,6 +39,15 @@ def evaluation_figures(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     for model, groups in evaluation.gaps.items():
         for group, row in groups.items():
             yield from ((f"{model}.gap.{key(group)}.{key(what)}", value) for what, value in row.items())
+
+
+def serving_figures(bundle: Bundle) -> Iterator[tuple[str, float]]:
+    """Speed, size and parity of every artefact as `('serving.fp32.p50_ms', 2.8)`."""
+    for artefact in bundle.artefacts:
+        found = {"size_mb": artefact.size_mb, "is_published": float(artefact.is_published), **artefact.figures}
+        if artefact.parity:
+            found |= artefact.parity.model_dump(include={"agreement", "macro_f1", "macro_f1_change"})
+        yield from ((f"serving.{artefact.name}.{what}", value) for what, value in found.items())
 
 
 def overall(metrics: dict[str, float]) -> dict[str, dict[str, float]]:

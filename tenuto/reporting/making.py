@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenuto.labels import LabelType
 from tenuto.learning import calibration
 from tenuto.records import Checkpoint
+from tenuto.serving.bundle import Exported
 from tenuto.settings import ModelSettings, Params
 
 _TUNED = "of fine-tuning"
@@ -43,6 +44,23 @@ def calibrated(checkpoint: Checkpoint, kind: LabelType) -> list[str]:
     if fitted.note:
         found.append(f"Calibration has {fitted.note}.")
     return found
+
+
+def served(exported: Exported | None) -> list[str]:
+    """What serves the model and how like the checkpoint it answers, and why what was made besides may not serve."""
+    if exported is None:
+        return []
+    if exported.bundle is None:
+        return [f"It was not exported, and is served from its checkpoint by MLflow alone: {exported.reason}"]
+    best = exported.bundle.artefact()
+    found = [f"It is served as an ONNX graph, {best.name}. Speed and size are those of the graph, on one thread."]
+    if best.parity:
+        found.append(
+            f"The graph gives {best.parity.agreement:.1%} of {best.parity.clips} test clips the label that the "
+            f"checkpoint in PyTorch gives; macro-F1 changes by {best.parity.macro_f1_change:+.4f}."
+        )
+    left_out = [artefact for artefact in exported.bundle.artefacts if not artefact.is_published]
+    return found + [f"{artefact.name} may not serve: {artefact.reason}." for artefact in left_out]
 
 
 def _parts(model: ModelSettings) -> list[str]:

@@ -28,6 +28,7 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.reporting import decision, listening, making, oversight, pages, scores, sounds, tables
+from tenuto.serving.bundle import Exported
 from tenuto.settings import Params
 
 MODEL_CARD = "card/model-card.md"
@@ -77,6 +78,7 @@ class ReportInputs:
     has_model_card: bool = False  # among the artifacts of the MLflow run
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     checkpoint: Checkpoint | None = None
+    exported: Exported | None = None  # what serves the candidate, or why nothing does
     backbone_licence: str = ""
     code: CodeVersion | None = None
     environment: dict[str, str] = field(default_factory=dict)  # package versions
@@ -153,7 +155,8 @@ def _scores(inputs: ReportInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "classes": scores.classes(evaluation),
         "groups": scores.groups(evaluation),
         "slices": scores.slices(evaluation),
-        "latency": scores.latency(evaluation),
+        "latency": scores.latency(evaluation, inputs.exported),
+        "served": making.served(inputs.exported),
         "confusions": scores.confusions(evaluation),
         "noise": scores.noise(evaluation),
         "listen": listening.worth_hearing(evaluation, clips, inputs.data),

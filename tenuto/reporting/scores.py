@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from tenuto.records import Evaluation, Interval, RegisteredModel, Remedy
 from tenuto.reporting.formats import counted
+from tenuto.serving.bundle import Exported
 
 MODELS = {
     "candidate": "Candidate",
@@ -212,10 +213,16 @@ class Latency:
     figures: dict[str, float]
 
 
-def latency(evaluation: Evaluation) -> list[Latency]:
-    """One row per model that was timed."""
+def latency(evaluation: Evaluation, exported: Exported | None = None) -> list[Latency]:
+    """One row per model that was timed, and of a candidate that was exported one per artefact, what serves first."""
+    bundle = exported.bundle if exported else None
+    artefacts = sorted(bundle.published, key=lambda artefact: artefact.name != bundle.best) if bundle else []
+    rows = [Latency("candidate", f"Candidate, {made.name}", made.figures) for made in artefacts if made.figures]
+    if rows and (in_torch := evaluation.latency.get("checkpoint")):
+        rows.append(Latency("candidate", "Candidate in PyTorch", in_torch))
     timed = [model for model in model_keys(evaluation) if evaluation.latency.get(model)]
-    return [Latency(model, _name(model, evaluation), evaluation.latency[model]) for model in timed]
+    others = [model for model in timed if not rows or model != "candidate"]
+    return rows + [Latency(model, _name(model, evaluation), evaluation.latency[model]) for model in others]
 
 
 @dataclass(frozen=True)

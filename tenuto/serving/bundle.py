@@ -88,6 +88,19 @@ class Bundle(Record):
         raise BackboneError(f"The model has no published artefact {name or self.best!r}; published: {known}.")
 
 
+class Exported(Record):
+    """What the export stage came to: a bundle in a folder, or why there is none."""
+
+    folder: Path | None = None
+    bundle: Bundle | None = None
+    reason: str = Field(default="", description="why there is no bundle, as a sentence")
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of the artefact that serves; empty where there is none, or nothing was timed."""
+        return self.bundle.artefact().figures if self.bundle else {}
+
+
 def write(bundle: Bundle, folder: Path) -> None:
     """Write `serving.json`; last of all files, since a folder with it counts as whole."""
     values: dict[str, Any] = bundle.model_dump(mode="json", exclude={"framing", "calibration"})

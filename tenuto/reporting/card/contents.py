@@ -21,6 +21,7 @@ from tenuto.labels import parts
 from tenuto.learning.catalogue import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Remedy, Verdict
 from tenuto.reporting import making, scores
+from tenuto.serving.bundle import Exported
 from tenuto.settings import Params
 from tenuto.tracing.lineage import Lineage
 
@@ -53,6 +54,7 @@ class CardInputs:
     remedy: Remedy | None = None  # what was chosen for rare classes and groups
     champion: RegisteredModel | None = None  # the one that the candidate was compared with
     golden: Evaluation | None = None
+    exported: Exported | None = None  # what serves it, or why nothing does
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage until now; 'total' may be among them
     cpu_seconds: float | None = None  # of the run's process until now
 
@@ -88,7 +90,8 @@ def contents(card: CardInputs, clips: pd.DataFrame | None) -> dict[str, Any]:
         "slices": [_table(group, None, "") for group in scores.slices(found)[:MOST_TABLES]],
         "noise": plain(scores.noise(found)),
         "calibration": _calibration(found),
-        "latency": [plain(row) for row in scores.latency(found)],
+        "latency": [plain(row) for row in scores.latency(found, card.exported)],
+        "served": making.served(card.exported),
         "data": _data(clips, _by_label(clips, found)),
         "stages": {stage: seconds for stage, seconds in card.seconds.items() if stage != "total"},
         "wall_seconds": sum(seconds for stage, seconds in card.seconds.items() if stage != "total"),

@@ -24,7 +24,7 @@ HOLD = Verdict(verdict="register", reasons=("rare class unsure",), rules=())
 REJECT = Verdict(verdict="reject", reasons=("worse",), rules=())
 
 
-def save_little(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
+def save_little(folder: Path, checkpoint: Checkpoint, description: Any, bundle: Path | None = None) -> None:
     """Stands in for MLflow's pyfunc format, which takes seconds to write."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
@@ -32,6 +32,8 @@ def save_little(folder: Path, checkpoint: Checkpoint, description: Any) -> None:
     answer = "labels" if labels_per_clip(checkpoint.path) == "many" else "label"
     outputs = Schema([ColSpec("string", answer), *(ColSpec("double", f"p_{label}") for label in checkpoint.labels)])
     shutil.copytree(checkpoint.path, folder / "artifacts" / "checkpoint")
+    if bundle:
+        shutil.copytree(bundle, folder / "artifacts" / "serving")
     description.add_flavor("python_function", artifacts={"checkpoint": {"path": "artifacts/checkpoint"}})
     description.signature = ModelSignature(inputs=Schema([ColSpec("binary", "audio")]), outputs=outputs)
     description.save(str(folder / "MLmodel"))
