@@ -32,7 +32,13 @@ def _exported_quickly() -> Iterator[None]:
 
 def export_tones(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: int = 1) -> Bundle:
     """Stands in for `making.export`: the bundle answers 'high' and 'low', whatever the checkpoint's labels."""
-    return bundles.read(folder) if folder.is_dir() else write_tones(folder)
+    if folder.is_dir():
+        return bundles.read(folder)
+    made = write_tones(folder)
+    figures = {"p50_ms": 0.2, "p95_ms": 0.3, "real_time_factor": 0.0004, "clips": 30.0, "size_mb": 0.002}
+    made = made.model_copy(update={"artefacts": (made.artefacts[0].model_copy(update={"figures": figures}),)})
+    bundles.write(made, folder)
+    return made
 
 
 @pytest.fixture(scope="session")
