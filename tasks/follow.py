@@ -103,7 +103,7 @@ class RegistrySource:
 
     def _download(self, version: str, source: str, card: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
-        from mlflow.models import Model
+        from ruamel.yaml import YAML
 
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=self._cache) as scratch:
@@ -112,8 +112,9 @@ class RegistrySource:
                 uri = f"{source}/{path}"
                 return Path(download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=self._tracking_uri))
 
-            flavor = Model.load(str(download("MLmodel"))).flavors["python_function"]
-            within = flavor.get("artifacts", {}).get(bundles.FOLDER_NAME)
+            # MLflow's own reader wants pandas, which a server has no use for
+            description = YAML(typ="safe").load(download("MLmodel"))
+            within = description["flavors"]["python_function"].get("artifacts", {}).get(bundles.FOLDER_NAME)
             if within is None:
                 raise RegistryError(
                     f"{self.name} version {version} has no exported model and cannot be served; its page in MLflow "
