@@ -7,6 +7,7 @@ shape and leaves alone what does not have it, so that any graph may be given.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +26,14 @@ def rewrite(model: ModelProto) -> ModelProto:
     """A graph with the same inputs, outputs and, up to rounding, answers; the one given stays as it is."""
     written = ir.from_proto(model)
     for rewriting in (fold_gains, crop_bases, put_time_last, split_activations):
-        rewriting(written.graph)
-        RemoveUnusedNodesPass()(written)
+        apply(rewriting, written)
     return ir.to_proto(written)
+
+
+def apply(rewriting: Callable[[ir.Graph], None], model: ir.Model) -> None:
+    """Rewrite a model in place, and remove what that leaves without use."""
+    rewriting(model.graph)
+    RemoveUnusedNodesPass()(model)
 
 
 def fold_gains(graph: ir.Graph) -> None:

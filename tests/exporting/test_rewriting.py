@@ -28,9 +28,9 @@ def model(nodes: list[NodeProto], constants: dict[str, np.ndarray], shape: list[
     return shape_inference.infer_shapes(made)
 
 
-def answer(made: ModelProto, waves: np.ndarray) -> np.ndarray:
+def answer(made: ModelProto, waves: np.ndarray, output: str | None = None) -> np.ndarray:
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"waves": waves})[0]
+    return session.run([output] if output else None, {"waves": waves})[0]
 
 
 def assert_same(before: ModelProto, after: ModelProto, shape: tuple[int, ...]) -> None:
