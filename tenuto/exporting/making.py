@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BYTES_PER_MB = 1_000_000
-_FP32_FILE = "model.onnx"
+_EXPORTED_FILE = "exported.onnx"
+"""As torch wrote it: what the artefacts are made of."""
+_FILES: dict[ArtefactName, str] = {
+    "fp32": "model.onnx",
+    "int8-dynamic": "model-int8-dynamic.onnx",
+    "int8-static": "model-int8-static.onnx",
+}
+_CALIBRATION_CLIPS = 64
+"""So many training clips say what range an activation has."""
 
 
 def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: int = 1) -> Bundle:
@@ -51,12 +59,13 @@ def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: 
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
     try:
-        draft = _draft(checkpoint, predictor, writing / _FP32_FILE)
+        draft = _draft(checkpoint, predictor, writing)
+        names: list[ArtefactName] = ["fp32", *_quantized(draft, writing, table[table["split"] == "train"], data)]
+        (writing / _EXPORTED_FILE).unlink()
         expected = _expected(predictor, test, data)
-        artefacts = [_artefact("fp32", _FP32_FILE, writing, draft, expected, threads)]
+        artefacts = [_artefact(name, _FILES[name], writing, draft, expected, threads) for name in names]
         bundle = _chosen(draft, _timed(artefacts, draft, writing, test, data, threads))
         bundles.write(bundle, writing)
-        reference.write(writing, table, data, threads=threads)
         reference.write(writing, table, data, threads=threads)
         try:
             writing.rename(folder)
@@ -67,14 +76,15 @@ def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: 
         shutil.rmtree(writing, ignore_errors=True)
 
 
-def _draft(checkpoint: Path, predictor: Predictor, target: Path) -> Bundle:
-    """A bundle without artefacts; writes the fp32 graph to `target`."""
+def _draft(checkpoint: Path, predictor: Predictor, folder: Path) -> Bundle:
+    """A bundle without artefacts; writes the graph as it was exported, and the fp32 artefact."""
     import onnx
 
     from tenuto.exporting import graph, rewriting
 
     model = graph.export(predictor.model, predictor.preprocessing)
-    onnx.save(rewriting.rewrite(model), str(target))
+    onnx.save(model, str(folder / _EXPORTED_FILE))
+    onnx.save(rewriting.rewrite(model), str(folder / _FILES["fp32"]))
     embeddings = model.graph.output[1].type.tensor_type.shape
     return Bundle(
         checkpoint=checkpoints.sha256(checkpoint),
@@ -86,6 +96,31 @@ def _draft(checkpoint: Path, predictor: Predictor, target: Path) -> Bundle:
         artefacts=(),
         best="fp32",
     )
+
+
+def _quantized(draft: Bundle, folder: Path, train: pd.DataFrame, data: Path) -> list[ArtefactName]:
+    """The artefacts in integers that were written; none where the graph has nothing to quantize."""
+    from tenuto.exporting import quantization
+
+    source = folder / _EXPORTED_FILE
+    classifier = Classifier(draft, session(source))
+
+    def feeds() -> Iterable[quantization.Feed]:
+        for path in latency.chosen(train, _CALIBRATION_CLIPS)["path"]:
+            yield classifier.inputs([audio.load_waveform(data / path, classifier.sample_rate_hz)])
+
+    written: dict[ArtefactName, Callable[[Path], bool]] = {
+        "int8-dynamic": lambda target: quantization.dynamic(source, target),
+        "int8-static": lambda target: not train.empty and quantization.static(source, target, feeds()),
+    }
+    found: list[ArtefactName] = []
+    for name, write in written.items():
+        try:
+            found += [name] if write(folder / _FILES[name]) else []
+        except Exception as error:  # the quantizer's errors have no common base but this
+            (folder / _FILES[name]).unlink(missing_ok=True)
+            logger.warning("The model cannot be made %s: %s", name, error)
+    return found
 
 
 def _expected(predictor: Predictor, test: pd.DataFrame, data: Path) -> Expected:

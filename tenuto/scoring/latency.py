@@ -52,9 +52,9 @@ def of_models(
     }
 
 
-def chosen(clips: pd.DataFrame) -> pd.DataFrame:
-    """The clips that are timed: up to CLIPS, spread evenly over the table, at least one."""
-    places = np.unique(np.linspace(0, len(clips) - 1, min(CLIPS, len(clips))).round().astype(int))
+def chosen(clips: pd.DataFrame, most: int = CLIPS) -> pd.DataFrame:
+    """The clips that are timed: up to `most`, spread evenly over the table, at least one."""
+    places = np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int))
     return clips.iloc[places]
 
 

@@ -82,7 +82,7 @@ class Classifier:
         logits: dict[int, Array] = {}
         embeddings: dict[int, npt.NDArray[np.float32]] = {}
         for positions, batch in self._batches(waves, batch_size):
-            found = self._session.run(["logits", "embeddings"], self._inputs(batch))
+            found = self._session.run(["logits", "embeddings"], self.inputs(batch))
             logits.update(zip(positions, found[0].astype(np.float64), strict=True))
             embeddings.update(zip(positions, found[1], strict=True))
         scores = _stacked(logits, len(self.labels))
@@ -107,7 +107,8 @@ class Classifier:
     def _heard_samples(self, wave: Wave) -> int:
         return self.framing.length(len(wave)) if self.framing.pads_itself else 0
 
-    def _inputs(self, batch: Sequence[Wave]) -> dict[str, npt.NDArray[Any]]:
+    def inputs(self, batch: Sequence[Wave]) -> dict[str, npt.NDArray[Any]]:
+        """What the graph is given for waves that share a batch."""
         framing = self.framing
         pieces = framing.pieces(batch) if framing.has_windows else list(batch)
         length = max(framing.length(len(piece)) for piece in pieces)

@@ -30,17 +30,33 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return root / "model", root / "clips.parquet", root / "data"
 
 
-def test_a_bundle_answers_as_its_checkpoint_does(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    model, clips, data = made
-    bundle = making.export(model, clips, data, tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def exported(made: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the bundle."""
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    making.export(*made, folder)
+    return folder
+
+
+def test_a_bundle_answers_as_its_checkpoint_does(made: tuple[Path, Path, Path], exported: Path) -> None:
+    model, clips, _ = made
+    bundle = bundles.read(exported)
     fp32 = bundle.artefact("fp32")
     assert fp32.parity is not None
     assert fp32.parity.clips == (pd.read_parquet(clips)["split"] == "test").sum()
     assert fp32.parity.agreement == 1
     assert fp32.figures["p50_ms"] > 0
-    assert bundles.read(tmp_path / "bundle") == bundle
     rng = np.random.default_rng(0)
     waves = [rng.uniform(-0.3, 0.3, n).astype(np.float32) for n in (10, 16000, 20480, 20481, 70000, 200000)]
     np.testing.assert_allclose(
-        Classifier.load(tmp_path / "bundle", "fp32").predict(waves), Predictor.load(model).predict(waves), atol=1e-4
+        Classifier.load(exported, "fp32").predict(waves), Predictor.load(model).predict(waves), atol=1e-4
     )
+
+
+def test_the_default_backbone_is_also_there_in_integers_and_nothing_else_is_left_over(exported: Path) -> None:
+    bundle = bundles.read(exported)
+    assert [artefact.name for artefact in bundle.artefacts] == ["fp32", "int8-static"]
+    fp32, integers = bundle.artefacts
+    assert integers.parity is not None
+    assert integers.size_mb < 0.6 * fp32.size_mb
+    assert {path.name for path in exported.glob("*.onnx")} == {artefact.file for artefact in bundle.published}
