@@ -39,6 +39,7 @@ class ModelFacts(Record):
     size_mb: float
     figures: dict[str, float] = Field(description="as measured when the model was exported")
     card: str | None = Field(description="the model card, Markdown")
+    takes_feedback: bool = Field(description="POST /v1/feedback keeps what a clip was in truth")
 
 
 @router.get("/healthz")
@@ -84,4 +85,5 @@ async def model(request: Request) -> ModelFacts:
         size_mb=artefact.size_mb,
         figures=artefact.figures,
         card=found.card,
+        takes_feedback=state.recorder is not None,
     )

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 from tenuto.serving.app import create_app
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.state import State
+from tenuto.tracing import served as tracing
 from tests import browsers
 from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 from tests.reporting.test_report import OVERFLOWING, SCROLLS
@@ -37,13 +39,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> TwoVersions:
 
 
 @pytest.fixture(scope="module")
-def state(served: TwoVersions) -> State:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log") / "served.sqlite"
+
+
+@pytest.fixture(scope="module")
+def state(served: TwoVersions, log: Path) -> State:
     settings = ServingSettings.model_validate({"stream": {"hop_seconds": 0.1}, "poll_seconds": 3600})
-    return State.make(served, settings)
+    return State.make(served, settings, log=log)
 
 
 @pytest.fixture(scope="module")
 def address(state: State) -> Iterator[str]:
+    with listening(state) as address:
+        yield address
+
+
+@contextmanager
+def listening(state: State) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(create_app(state), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -190,6 +203,49 @@ def test_what_is_no_audio_is_said(browser: Any, address: str, tmp_path: Path) ->
     shown(browser, address)
     browser.find_element("id", "file").send_keys(str(tmp_path / "letter.wav"))
     wait(browser, "status", r"letter\.wav cannot be used: no audio format begins with")
+
+
+@pytest.mark.browser
+def test_a_person_says_what_a_clip_was_in_truth(
+    browser: Any, address: str, state: State, log: Path, low_then_high: Path
+) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    shown(browser, address)
+    browser.find_element("id", "file").send_keys(str(low_then_high))
+    wait(browser, "status", "was heard")
+    request_id = browser.find_element("id", "truth").get_attribute("data-request")
+    select = Select(browser.find_element("css selector", "#truth select"))
+    assert select.first_selected_option.text == "low"
+    select.select_by_visible_text("something else")
+    browser.find_element("css selector", "#truth button").click()
+    wait(browser, "thanks", "Noted")
+    assert state.recorder is not None
+    assert state.recorder.flush()
+    frame = tracing.frame(log).set_index("request_id")
+    assert frame.loc[request_id, ["label", "true_label"]].tolist() == ["low", "unknown"]
+
+
+@pytest.mark.browser
+def test_a_server_with_keys_is_used_by_whoever_types_one(
+    browser: Any, served: TwoVersions, low_then_high: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENUTO_API_KEYS", "one-key-of-32-characters-or-more-0123")
+    with listening(State.make(served)) as address:
+        browsers.show(browser, address, 1280)
+        wait(browser, "status", "wants an API key")
+        key = browser.find_element("css selector", "#key input")
+        key.send_keys("wrong")
+        key.submit()
+        wait(browser, "status", "wants an API key")
+        key.clear()
+        key.send_keys("one-key-of-32-characters-or-more-0123")
+        key.submit()
+        wait(browser, "model", "tones, version 1")
+        browser.find_element("id", "file").send_keys(str(low_then_high))
+        wait(browser, "status", r"was heard: \d+ windows")
+        assert not browser.find_element("id", "key").is_displayed()
+    browser.get_log("browser")  # it has the refusals
 
 
 @pytest.mark.browser

@@ -73,9 +73,8 @@ function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, s
   const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
   $("probability").textContent = isUnknown ? "" : percent(probabilities[label] ?? ranked[0][1]);
   document.querySelector(".said").classList.toggle("unknown", isUnknown);
-  $("remark").textContent = isUnknown
-    ? `Too unlike the training clips to be given a label (novelty ${novelty.toFixed(2)}, above 1 is unknown). It is nearest to ${ranked[0][0]}.`
-    : "";
+  const measured = novelty > 1 ? ` (novelty ${novelty.toFixed(2)}, above 1 is unknown)` : "";
+  $("remark").textContent = isUnknown ? `Too unlike the training clips to be given a label${measured}.` : "";
   const labels = label.split(";");
   $("labels").replaceChildren(...ranked.map(([name, probability]) => {
     const row = document.createElement("li");
@@ -94,7 +93,31 @@ function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, s
     return row;
   }));
   $("facts").replaceChildren(...facts);
+  $("truth").hidden = true;
   if (spoken) $("spoken").textContent = isUnknown ? "unknown" : `${given}, ${$("probability").textContent}`;
+}
+
+/** Lets a person say what a clip was in truth, where the server keeps that. */
+function askForTruth(answer) {
+  const select = $("truth").querySelector("select");
+  select.multiple = model.kind === "many";
+  select.required = model.kind === "one";
+  select.replaceChildren(...[...model.labels, "unknown"].map((label) => new Option(label === "unknown" ? "something else" : label, label)));
+  select.value = answer.label;
+  $("truth").dataset.request = answer.request_id;
+  $("truth").hidden = !model.takes_feedback;
+  $("thanks").textContent = "";
+}
+
+async function sayTruth() {
+  const label = [...$("truth").querySelector("select").selectedOptions].map((option) => option.value).join(";");
+  const body = JSON.stringify({ request_id: $("truth").dataset.request, label });
+  try {
+    await ask("v1/feedback", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    $("thanks").textContent = "Noted.";
+  } catch (error) {
+    $("thanks").textContent = error.message;
+  }
 }
 
 function answered(version) {
@@ -123,6 +146,7 @@ async function classify(blob, name, of) {
       fact("Request", answer.request_id.slice(0, 12), "id"),
     ],
   });
+  askForTruth(answer);
 }
 
 /** Another sound is on show from now on. */
@@ -149,7 +173,7 @@ function hear(message, of) {
   if (message.type === "error") throw new Error(message.detail);
   if (message.type === "ready") {
     of.hop = message.hop_seconds;
-    $("windows").textContent = `Windows of ${seconds(message.window_seconds)}, one every ${seconds(message.hop_seconds)}. Filled: smoothed; line: each window; green: events.`;
+    $("windows").textContent = `Windows of ${seconds(message.window_seconds)}, one every ${seconds(message.hop_seconds)}. Filled: smoothed, grey where unknown; line: each window; green: events.`;
   } else if (message.type === "window") {
     of.windows.push(message);
   }
@@ -320,6 +344,7 @@ async function startRecording() {
       if (!$("status").classList.contains("bad")) say("The connection to the server was lost.", true);
       stopRecording();
     });
+    document.body.classList.add("live");
     $("microphone").setAttribute("aria-pressed", "true");
     $("microphone").querySelector("span").textContent = "Stop";
     say("Listening …");
@@ -357,6 +382,7 @@ function live() {
 async function stopRecording() {
   const { microphone, view: of, stream: connection, pieces } = recording;
   recording = null;
+  document.body.classList.remove("live");
   $("microphone").setAttribute("aria-pressed", "false");
   $("microphone").querySelector("span").textContent = "Use the microphone";
   await microphone.close();
@@ -397,6 +423,10 @@ $("microphone").addEventListener("click", async () => {
   await (recording ? stopRecording() : startRecording());
   $("microphone").disabled = false;
   $("microphone").focus();
+});
+$("truth").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sayTruth();
 });
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();
