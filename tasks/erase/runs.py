@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tasks import store
+from tenuto.serving.bundle import FOLDER_NAME, REFERENCE_NAME
 from tenuto.tracing import lineage
 from tenuto.tracing.erasure import dataset
 from tenuto.tracing.erasure.identities import Identities
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 TAG = "tenuto.erased"
 """On runs and versions whose recordings were erased: the numbers of the certificates."""
 
+_MODEL_ID = "tenuto.model_id"
 _FREE_TEXT_TAGS = ("mlflow.note.content", "mlflow.runName")
 _OUR_TAGS = "tenuto."
 _KEPT_FOLDERS = ("plots", "model")
@@ -114,6 +116,10 @@ def purge(
                 failed.append(f"a file of run {run.info.run_id} ({type(error).__name__})")
     for version in store.versions(client, name):
         counts["texts of versions"] += _scrub_version(client, version, who)
+        try:
+            counts["files"] += _scrub_reference(client, version, who)
+        except Exception as error:
+            failed.append(f"the reference clips of version {version.version} ({type(error).__name__})")
     if not has_file_here and (naming := _with_parameters(client, name, who)):
         failed.append(f"the parameters of runs {', '.join(naming)}, which an MLflow server never changes")
     why = f"could not be rewritten: {', '.join(failed)}" if failed else ""
@@ -207,6 +213,26 @@ def _scrub_version(client: MlflowClient, version: ModelVersion, who: Identities)
     if who.are_in(description):
         client.update_model_version(version.name, version.version, who.without(description))
     return len(changed) + who.are_in(description)
+
+
+def _scrub_reference(client: MlflowClient, version: ModelVersion, who: Identities) -> bool:
+    """True when the table of reference clips in the version's bundle had rows of hers."""
+    model = version.tags.get(_MODEL_ID)
+    folder = f"artifacts/{FOLDER_NAME}"
+    path = f"{folder}/{REFERENCE_NAME}"
+    if not model or path not in {item.path for item in client.list_logged_model_artifacts(model, folder)}:
+        return False
+    from mlflow.artifacts import download_artifacts
+
+    uri = f"{client.get_logged_model(model).artifact_location.rstrip('/')}/{path}"
+    with tempfile.TemporaryDirectory(prefix="tenuto-erase-") as scratch:
+        local = Path(download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=client.tracking_uri))
+        fresh = scrubbed(REFERENCE_NAME, local.read_bytes(), who)
+        if fresh is None:
+            return False
+        local.write_bytes(fresh)
+        client.log_model_artifact(model, str(local), folder)
+    return True
 
 
 def _naming(tags: dict[str, str], who: Identities) -> dict[str, str]:

@@ -97,6 +97,23 @@ def test_files_tags_and_descriptions_lose_her_and_keep_the_rest(client: Any, tra
     assert again.counts == {"tags": 0, "files": 0, "texts of versions": 0}
 
 
+def test_the_reference_clips_of_a_version_lose_her(client: Any, tracking_uri: str, tmp_path: Path) -> None:
+    run = make_run(client, tmp_path, {ANN: "train"})
+    model = client.create_logged_model(client.get_run(run).info.experiment_id, name="bells", source_run_id=run)
+    folder = tmp_path / "model" / "artifacts" / "serving"
+    folder.mkdir(parents=True)
+    rows = {"clip_id": [ANN, BEN], "label": ["x", "y"], "embedding": [[1.0, 2.0], [3.0, 4.0]]}
+    pd.DataFrame(rows).to_parquet(folder / "reference.parquet", index=False)
+    client.log_model_artifacts(model.model_id, str(tmp_path / "model"))
+    register(client, run, **{"tenuto.model_id": model.model_id})
+    done = erase.purge(tracking_uri, "bells", WHO, (), "0001", has_file_here=True)
+    assert done.unreached == ""
+    location = Path(client.get_logged_model(model.model_id).artifact_location.removeprefix("file://"))
+    left = pd.read_parquet(location / "artifacts" / "serving" / "reference.parquet")
+    assert left["clip_id"].tolist() == [BEN]
+    assert left["embedding"].iloc[0].tolist() == [3.0, 4.0]
+
+
 def test_what_heard_her_is_tagged_with_every_certificate(client: Any, tracking_uri: str, tmp_path: Path) -> None:
     heard = make_run(client, tmp_path, {ANN: "train"})
     scored = make_run(client, tmp_path, {ANN: "test"})
