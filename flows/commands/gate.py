@@ -14,6 +14,7 @@ from flows.commands import Json, Set, prepare
 from tenuto.workspace import Workspace
 
 if TYPE_CHECKING:
+    from flows.challenger import Live
     from flows.replay import Replay, Ruling
 
 app = typer.Typer(no_args_is_help=True, help="Decisions: what the policy means, stored ones under another policy.")
@@ -64,6 +65,38 @@ def gate_replay(
     with terminal.counting("judging decisions", quiet=json) as on_progress:
         found = replay.replay(workspace, params, policy, on_progress)
     terminal.print_json(found.model_dump(mode="json")) if json else _print(found)
+
+
+@app.command("live")
+def gate_live(set_: Set = None, json: Json = False) -> None:
+    """Judge @challenger against @champion on the labelled clips that both heard in operation.
+
+    `tenuto serve --challenger 0.1` lets the challenger listen; labels come by feedback or the label queue. The verdict
+    is written to the ledger as evidence and moves nothing. Each look spends from an account of this pair of versions,
+    so that looking often does not make a lead.
+
+    Example: `tenuto gate live`
+    """
+    workspace, params = prepare(set_)
+    with terminal.waiting("judging live traffic", quiet=json):
+        from flows import challenger
+
+        found = challenger.judge(workspace, params)
+    terminal.print_json(found.model_dump(mode="json")) if json else _print_live(found)
+
+
+def _print_live(found: Live) -> None:
+    verdict = found.verdict.verdict
+    versions = f"version {found.challenger} beside version {found.champion} on {found.clips} labelled clips"
+    terminal.out.print(f"[{terminal.STYLES[verdict]}]{verdict}[/] {escape(versions)}", highlight=False)
+    for reason in found.verdict.reasons:
+        terminal.out.print(f"  {escape(reason)}", highlight=False)
+    if found.not_judged:
+        terminal.out.print(f"[dim]not asked of traffic: {escape(', '.join(found.not_judged))}[/]", highlight=False)
+    terminal.out.print(f"[dim]ledger entry {found.entry}; nothing was moved[/]", highlight=False)
+    if verdict == "promote":
+        command = f'tenuto promote {found.challenger} --reason "better on live traffic"'
+        terminal.out.print(f"[cyan]{escape(command)}[/] makes it @champion", highlight=False)
 
 
 def _print(found: Replay) -> None:

@@ -126,7 +126,7 @@ def refuse(tracking_uri: str, name: str, ledger: Path, version: str, *, actor: s
 
 
 def record(tracking_uri: str, ledger: Path, decision: Decision) -> Entry:
-    """The entry of a decision that moves no alias (an erasure, a rotation), in MLflow and in the file.
+    """The entry of a decision that moves no alias (an erasure, a rotation, evidence), in MLflow and in the file.
 
     The aliases are those of the registry at that moment, whatever `decision` says of them.
     """

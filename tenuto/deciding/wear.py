@@ -95,7 +95,8 @@ def remaining(account: Account) -> str:
 
 
 def _is_of(entry: Entry, use: Use, holdout: str, since: datetime | None) -> bool:
-    return use.holdout == holdout or (since is not None and entry.at >= since)
+    # what traffic was asked says nothing of a test set
+    return use.holdout == holdout or (since is not None and entry.at >= since and entry.event != "evidence")
 
 
 def _cost(use: Use) -> float:

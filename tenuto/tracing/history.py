@@ -37,7 +37,7 @@ def reigns(entries: Sequence[Entry]) -> tuple[Reign, ...]:
     """
     found: list[Reign] = []
     for entry in entries:
-        if not (entry.aliases or entry.aliases_before) and entry.event in ("erasure", "rotation"):
+        if not (entry.aliases or entry.aliases_before) and entry.event in ("erasure", "rotation", "evidence"):
             continue
         _turn(found, entry, entry.aliases_before.get(CHAMPION), is_recorded=False)
         _turn(found, entry, entry.aliases.get(CHAMPION), is_recorded=True)

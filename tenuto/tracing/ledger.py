@@ -26,7 +26,7 @@ from tenuto.records import Record, VerdictName
 
 log = logging.getLogger(__name__)
 
-Event = Literal["decision", "promotion", "rollback", "approval", "refusal", "erasure", "rotation"]
+Event = Literal["decision", "promotion", "rollback", "approval", "refusal", "erasure", "rotation", "evidence"]
 
 BEGINNING = "0" * 64
 """What the first entry names as the hash of the one before."""

@@ -22,7 +22,7 @@ from tenuto.tracing.ledger import BEGINNING, Entry, content_sha256
 
 Kind = Literal["edited", "deleted", "inserted", "reordered", "truncated", "garbage", "mirror", "alias"]
 
-_SILENT = ("erasure", "rotation")
+_SILENT = ("erasure", "rotation", "evidence")
 """Events that need not say where the aliases are."""
 
 

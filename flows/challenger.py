@@ -1,0 +1,102 @@
+"""What `tenuto gate live` runs: challenger against champion on the labelled clips that both heard in operation.
+
+A plain function and no Prefect flow: a person waits. The verdict is written to the ledger as evidence and moves no
+alias; `tenuto promote` does, by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from flows import registry as registered
+from flows import servers
+from tasks import registry
+from tasks.follow import RegistrySource
+from tenuto.deciding import gate, wear
+from tenuto.deciding.policy import load_policy
+from tenuto.errors import RegistryError
+from tenuto.monitoring import challenger as comparison
+from tenuto.records import Evaluation, Record, Verdict
+from tenuto.serving.sources import Source
+from tenuto.settings import Params
+from tenuto.tracing import ledger, served
+from tenuto.workspace import Workspace
+
+LEAST_PAIRS = 20
+
+
+class Live(Record):
+    """Challenger and champion on real traffic; `gate live --json` prints it."""
+
+    challenger: str
+    champion: str
+    clips: int = Field(description="labelled clips that both heard")
+    verdict: Verdict
+    not_judged: tuple[str, ...] = Field(description="rules of the policy that traffic cannot answer")
+    evaluation: Evaluation
+    entry: int = Field(description="number of the ledger's entry")
+
+
+def judge(workspace: Workspace, params: Params, *, source: Source | None = None) -> Live:
+    """The gate's verdict on the challenger by the log of served predictions, as an entry of the ledger.
+
+    Raises RegistryError when there is no champion or challenger, or too few labelled clips that both heard. `source` is
+    by default the registry.
+    """
+    policy, not_judged = comparison.live_policy(load_policy(workspace.promotion, params.data.labels))
+    uri = servers.tracking_uri(workspace, params)
+    source = source or RegistrySource(uri, params.name, workspace.served_models)
+    champion, challenger = _versions(source)
+    found = comparison.pairs(served.frame(workspace.served), challenger, champion)
+    if len(found) < LEAST_PAIRS:
+        raise RegistryError(
+            f"{len(found)} labelled clips were heard by version {challenger} beside version {champion}; "
+            f"at least {LEAST_PAIRS} are wanted. `tenuto serve --challenger 0.1` lets it listen, and "
+            "`POST /v1/feedback` or `tenuto label-queue` brings labels."
+        )
+    name = comparison.account_name(challenger, champion)
+    answers = workspace.runs / name / "probabilities.parquet"
+    evaluated = comparison.evaluate(found, answers, params.evaluate, params.data.labels, _group(params))
+    account = wear.account(registered.entries(workspace, params), policy.wear, name)
+    verdict = gate.judge(policy, evaluated, account)
+    entry = registry.record(uri, workspace.ledger, _decision(params.name, challenger, verdict, answers))
+    return Live(
+        challenger=challenger,
+        champion=champion,
+        clips=len(found),
+        verdict=verdict,
+        not_judged=not_judged,
+        evaluation=evaluated,
+        entry=entry.number,
+    )
+
+
+def _versions(source: Source) -> tuple[str, str]:
+    champion, challenger = source.resolve("champion"), source.resolve("challenger")
+    if champion is None or challenger is None:
+        missing = "@champion" if champion is None else "@challenger"
+        raise RegistryError(f"{source.name} has no {missing}: there are no two versions to compare on live traffic.")
+    return champion, challenger
+
+
+def _group(params: Params) -> str | None:
+    return "speaker" if params.split.group == "auto" else params.split.group
+
+
+def _decision(name: str, challenger: str, verdict: Verdict, answers: Path) -> ledger.Decision:
+    return ledger.Decision(
+        at=datetime.now(UTC),
+        actor="monitor",
+        event="evidence",
+        model=name,
+        version=challenger,
+        verdict=verdict.verdict,
+        reasons=tuple(rule.plain or f"{rule.rule}: {rule.outcome}" for rule in verdict.rules),
+        policy_sha256=verdict.policy_sha256,
+        evidence={"live answers": hashlib.sha256(answers.read_bytes()).hexdigest()},
+        use=wear.use(verdict),
+    )
