@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tenuto.labelling import queue
 from tenuto.monitoring.drift import Measured
 from tenuto.records import Interval
 from tenuto.serving.answers import UNKNOWN
@@ -14,8 +15,12 @@ CONFIDENCE = 0.95
 
 
 def labelled(served: pd.DataFrame) -> pd.DataFrame:
-    """The clips whose true label came back."""
-    return served[served["true_label"].notna()]
+    """The clips whose true label came back, without those of the label queue, which were chosen because they are hard.
+
+    A model would look worse on them than it is, and the one that they were chosen by worse than another.
+    """
+    is_chosen = served["label_source"].fillna("").str.startswith(queue.SOURCE)
+    return served[served["true_label"].notna() & ~is_chosen]
 
 
 def accuracy(served: pd.DataFrame) -> Interval | None:

@@ -163,6 +163,15 @@ def test_labelling_by_keyboard(browser: Any, address: str, tmp_path: Path) -> No
 
 
 @pytest.mark.browser
+def test_the_key_of_a_digit_is_the_digit(browser: Any, tmp_path: Path) -> None:
+    for address in serving(create_app(reviewing(tmp_path, classes=("0", "1", "2")))):
+        visit(browser, address)
+        press(browser, "0")
+        until(browser, "document.getElementById('count').textContent === '1 of 3'")
+    assert queue.read(tmp_path / "queue")[0].label == "0"
+
+
+@pytest.mark.browser
 def test_labelling_by_touch_changing_ones_mind_and_coming_back(browser: Any, address: str, tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
 

@@ -24,6 +24,15 @@ def test_accuracy_has_wilsons_interval() -> None:
     assert [found.low, found.high] == pytest.approx(ends, abs=1e-6)
 
 
+def test_clips_that_were_chosen_because_they_are_hard_say_nothing_of_accuracy() -> None:
+    frame = traffic.with_feedback(SERVED, right=45, wrong=5)
+    is_wrong = frame["true_label"].notna() & (frame["label"] != frame["true_label"])
+    frame.loc[is_wrong, "label_source"] = "label queue: ann"
+    found = quality.accuracy(frame)
+    assert found is not None
+    assert (found.value, found.n) == (1.0, 45)
+
+
 def test_without_feedback_there_is_no_accuracy_and_no_drop() -> None:
     assert quality.accuracy(SERVED) is None
     assert quality.drop(REFERENCE, SERVED, 0.05) is None

@@ -4,7 +4,7 @@ import { Picture, drawSpectrogram, drawWave } from "./picture.js";
 import { decode } from "./sound.js";
 
 const RATE = 16000;
-const KEYS = "1234567890abcdefghijklmopqrtvwxyz";
+const KEYS = "1234567890abcdefghijklmopqrtvwxyz"; // n, s and u are none, skip and unsure
 const $ = (id) => document.getElementById(id);
 
 let queue = null;
@@ -34,6 +34,13 @@ function button(text, key, onclick) {
   if (key) made.append(" ", Object.assign(document.createElement("kbd"), { textContent: key.toUpperCase() }));
   made.onclick = onclick;
   return made;
+}
+
+/** The keys of the labels: a label of one letter or digit, such as those of digits, is its own key. */
+function keysOf(labels) {
+  const own = labels.map((label) => label.toLowerCase());
+  const isOwn = own.every((key) => KEYS.includes(key) && key.length === 1) && new Set(own).size === own.length;
+  return isOwn ? own : [...KEYS];
 }
 
 const chosen = () => [...$("classes").querySelectorAll('[aria-pressed="true"]')].map((one) => one.dataset.label);
@@ -140,7 +147,7 @@ function count() {
 function onkey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "INPUT" || !queue) return;
   const key = event.key.toLowerCase();
-  const label = queue.classes[KEYS.indexOf(key)];
+  const label = queue.classes[queue.keys.indexOf(key)];
   const moves = {
     s: () => decide("skipped"),
     u: () => decide("unsure"),
@@ -151,7 +158,7 @@ function onkey(event) {
   };
   if (key === "enter" && event.target.tagName !== "BUTTON" && queue.kind === "many") decide("labelled", chosen().join(";"));
   else if (moves[key]) moves[key]();
-  else if (KEYS.includes(key) && label !== undefined) choose(label);
+  else if (label !== undefined) choose(label);
   else return;
   event.preventDefault();
 }
@@ -168,9 +175,10 @@ function groupInput([name, values]) {
 
 async function start() {
   queue = await (await ask("queue")).json();
+  queue.keys = keysOf(queue.classes);
   $("who").textContent = `as ${queue.reviewer}`;
   $("classes").append(...queue.classes.map((label, place) => {
-    const made = button(label, KEYS[place], () => choose(label));
+    const made = button(label, queue.keys[place], () => choose(label));
     made.dataset.label = label;
     return made;
   }));
