@@ -237,7 +237,7 @@ def test_a_server_with_keys_is_used_by_whoever_types_one(
         key = browser.find_element("css selector", "#key input")
         key.send_keys("wrong")
         key.submit()
-        wait(browser, "status", "wants an API key")
+        wait(browser, "status", "does not know this key")
         key.clear()
         key.send_keys("one-key-of-32-characters-or-more-0123")
         key.submit()

@@ -6,10 +6,19 @@ const LIVE_SECONDS = 20;
 const MOST_RECORDED_SECONDS = 120;
 const ALL_LANES = 12;
 const FEW_LANES = 8;
+const LEAST_IN_LANE = 0.1; // of a smoothed probability, for a lane when there are many labels
 
 const $ = (id) => document.getElementById(id);
 const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)}\u00a0%`;
 const seconds = (value) => `${value.toFixed(2)}\u00a0s`;
+
+/** Puts a name into its place, without its middle where it is too long: names that go together often begin alike. */
+function fit(place, name) {
+  place.title = place.textContent = name;
+  for (let left = Math.min(name.length, 32) - 1; left > 3 && place.scrollWidth > place.clientWidth; left -= 1) {
+    place.textContent = `${name.slice(0, Math.ceil(left / 2))}…${name.slice(-Math.floor(left / 2))}`;
+  }
+}
 
 let model = null;
 let key = "";
@@ -43,6 +52,7 @@ async function ask(path, options = {}) {
   if (response.status === 401) {
     $("key").hidden = false;
     $("key").querySelector("input").focus();
+    throw new Error(key ? "The server does not know this key." : "This server wants an API key.");
   }
   throw new Error(told.detail ?? `The server answered ${response.status}.`);
 }
@@ -79,13 +89,12 @@ function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, s
   $("labels").replaceChildren(...ranked.map(([name, probability]) => {
     const row = document.createElement("li");
     row.className = labels.includes(name) ? "given" : "";
-    for (const [className, text] of [["name", name], ["track", ""], ["num", percent(probability)]]) {
+    for (const [className, text] of [["name", ""], ["track", ""], ["num", percent(probability)]]) {
       const part = document.createElement("span");
       part.className = className;
       part.textContent = text;
       row.append(part);
     }
-    row.firstChild.title = name;
     const bar = document.createElement("i");
     bar.className = "bar";
     bar.style.setProperty("--a", probability);
@@ -93,6 +102,7 @@ function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, s
     return row;
   }));
   $("facts").replaceChildren(...facts);
+  ranked.forEach(([name], i) => fit($("labels").children[i].firstChild, name));
   $("truth").hidden = true;
   if (spoken) $("spoken").textContent = isUnknown ? "unknown" : `${given}, ${$("probability").textContent}`;
 }
@@ -189,7 +199,8 @@ function lanes() {
   for (const answer of view.windows) {
     for (const label of model.labels) most.set(label, Math.max(most.get(label), answer.smoothed[label]));
   }
-  const shown = new Set([...most].sort((a, b) => b[1] - a[1]).slice(0, FEW_LANES).map(([label]) => label));
+  const likely = [...most].filter(([, probability]) => probability >= LEAST_IN_LANE).sort((a, b) => b[1] - a[1]);
+  const shown = new Set(likely.slice(0, FEW_LANES).map(([label]) => label));
   return model.labels.filter((label) => shown.has(label));
 }
 
@@ -202,11 +213,12 @@ function draw() {
     $("lanes").replaceChildren(...shown.flatMap((label) => {
       const [name, canvas] = [document.createElement("span"), document.createElement("canvas")];
       name.className = "gutter";
-      name.textContent = name.title = label;
+      name.title = label;
       canvas.className = "lane";
       canvas.dataset.label = label;
       return [name, canvas];
     }));
+    $("lanes").querySelectorAll("span").forEach((name) => fit(name, name.title));
   }
   for (const canvas of $("lanes").querySelectorAll("canvas")) {
     drawLane(canvas, canvas.dataset.label, windows, events, from, to);
