@@ -89,7 +89,12 @@ def export(model: Any, preprocessing: Preprocessing) -> ModelProto:
         except Exception as error:  # the exporter's errors have no common base but this
             raise ExportError(f"no graph can be made of {type(model).__name__}: {first_line(_root(error))}") from error
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    del model.graph.value_info[:]  # shapes between nodes, in torch's words, which some tools cannot read
+    given = next(each for each in model.graph.input if each.name == "waves")
+    if given.type.tensor_type.shape.dim[-1].dim_param:
+        given.type.tensor_type.shape.dim[-1].dim_param = "samples"
+    return model
 
 
 def _root(error: BaseException) -> Exception:
@@ -103,7 +108,7 @@ def _dynamic(inputs: dict[str, Tensor], preprocessing: Preprocessing) -> dict[st
     least, most = _samples(preprocessing)
     names = ["clips", "windows"][: inputs["waves"].ndim - 1]
     leading = {axis: torch.export.Dim(name) for axis, name in enumerate(names)}
-    samples = {len(names): torch.export.Dim("samples", min=least, max=most)} if least != most else {}
+    samples = {len(names): torch.export.Dim.DYNAMIC(min=least, max=most)} if least != most else {}
     return {name: leading | (samples if name == "waves" else {}) for name in inputs}
 
 
