@@ -5,9 +5,10 @@ It is written beside its final name and renamed at the end, so what lies under t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from tenuto.errors import ExportError
 from tenuto.exporting import parity, reference
 from tenuto.exporting.parity import Expected
 from tenuto.learning import checkpoint as checkpoints
+from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.framing import Wave
 from tenuto.scoring import latency
 from tenuto.serving import bundle as bundles
@@ -44,105 +46,120 @@ _CALIBRATION_CLIPS = 64
 def export(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: int = 1) -> Bundle:
     """The bundle of a checkpoint, in `folder`; one that is finished there already is taken.
 
-    `clips` is the run's table of clips (clip_id, path relative to `data`, label, split): artefacts are held against the
-    checkpoint on its test clips, and timed on some of them, with `threads` threads. Raises ExportError when the model
-    has no graph, or none that answers as the checkpoint does.
+    `clips` is the run's table of clips (clip_id, path relative to `data`, label, split, duration_seconds): artefacts
+    are held against the checkpoint on its test clips, and timed on some of them, with `threads` threads. Raises
+    ExportError when the model has no graph, or none that answers as the checkpoint does.
     """
-    from tenuto.learning.predictor import Predictor
-
+    sha256 = checkpoints.sha256(checkpoint)
     if (folder / bundles.FILE_NAME).is_file():
-        return bundles.read(folder)
-    predictor = Predictor.load(checkpoint)
-    table = pd.read_parquet(clips)
-    test = table[table["split"] == "test"].reset_index(drop=True)
+        return _finished(folder, sha256)
     writing = folder.with_name(folder.name + ".writing")
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
     try:
-        draft = _draft(checkpoint, predictor, writing)
-        names: list[ArtefactName] = ["fp32", *_quantized(draft, writing, table[table["split"] == "train"], data)]
-        (writing / _EXPORTED_FILE).unlink()
-        expected = _expected(predictor, test, data)
-        artefacts = [_artefact(name, _FILES[name], writing, draft, expected, threads) for name in names]
-        bundle = _chosen(draft, _timed(artefacts, draft, writing, test, data, threads))
-        bundles.write(bundle, writing)
-        reference.write(writing, table, data, threads=threads)
-        try:
+        _write(checkpoint, sha256, pd.read_parquet(clips), data, writing, threads)
+        with contextlib.suppress(OSError):  # another process was first
             writing.rename(folder)
-        except OSError:  # another process was first
-            logger.info("%s is there already", folder)
-        return bundles.read(folder)
+        return _finished(folder, sha256)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
 
 
-def _draft(checkpoint: Path, predictor: Predictor, folder: Path) -> Bundle:
-    """A bundle without artefacts; writes the graph as it was exported, and the fp32 artefact."""
+def _finished(folder: Path, sha256: str) -> Bundle:
+    found = bundles.read(folder)
+    if found.checkpoint != sha256:
+        raise ExportError(f"{folder} holds what was exported from another checkpoint; give another folder.")
+    return found
+
+
+def _write(checkpoint: Path, sha256: str, clips: pd.DataFrame, data: Path, folder: Path, threads: int) -> None:
+    """All files of a bundle."""
+    from tenuto.learning.predictor import Predictor
+
+    predictor = Predictor.load(checkpoint)
+    draft = _draft(sha256, predictor, folder / _EXPORTED_FILE)
+    reasons = _write_graphs(draft, _split(clips, "train"), data, folder)
+    (folder / _EXPORTED_FILE).unlink()
+    test = _split(clips, "test")
+    expected = _expected(predictor, test, data)
+    judged = [_judged(name, why, folder, draft, expected, threads) for name, why in reasons.items()]
+    bundles.write(_chosen(draft, _timed(judged, draft, folder, test, data, threads)), folder)
+    reference.write(folder, clips, data, threads=threads)
+
+
+def _split(clips: pd.DataFrame, name: str) -> pd.DataFrame:
+    return clips[clips["split"] == name].reset_index(drop=True)
+
+
+def _draft(sha256: str, predictor: Predictor, target: Path) -> Bundle:
+    """A bundle without artefacts; writes the graph as torch exports it to `target`."""
     import onnx
 
-    from tenuto.exporting import graph, rewriting
+    from tenuto.exporting import graph
 
     model = graph.export(predictor.model, predictor.preprocessing)
-    onnx.save(model, str(folder / _EXPORTED_FILE))
-    onnx.save(rewriting.rewrite(model), str(folder / _FILES["fp32"]))
-    embeddings = model.graph.output[1].type.tensor_type.shape
+    onnx.save(model, str(target))
     return Bundle(
-        checkpoint=checkpoints.sha256(checkpoint),
+        checkpoint=sha256,
         labels=predictor.labels,
         kind=predictor.kind,
         framing=predictor.preprocessing.framing,
         calibration=predictor.calibration,
-        dims=embeddings.dim[1].dim_value,
+        dims=model.graph.output[1].type.tensor_type.shape.dim[1].dim_value,
         artefacts=(),
         best="fp32",
     )
 
 
-def _quantized(draft: Bundle, folder: Path, train: pd.DataFrame, data: Path) -> list[ArtefactName]:
-    """The artefacts in integers that were written; none where the graph has nothing to quantize."""
-    from tenuto.exporting import quantization
+def _write_graphs(draft: Bundle, clips: pd.DataFrame, data: Path, folder: Path) -> dict[ArtefactName, str]:
+    """Write the graphs that there can be, and say of each why it could not be written; '' where it was."""
+    import onnx
 
-    source = folder / _EXPORTED_FILE
-    classifier = Classifier(draft, session(source))
+    from tenuto.exporting import quantization, rewriting
 
-    def feeds() -> Iterable[quantization.Feed]:
-        for path in latency.chosen(train, _CALIBRATION_CLIPS)["path"]:
-            yield classifier.inputs([audio.load_waveform(data / path, classifier.sample_rate_hz)])
-
-    written: dict[ArtefactName, Callable[[Path], bool]] = {
-        "int8-dynamic": lambda target: quantization.dynamic(source, target),
-        "int8-static": lambda target: not train.empty and quantization.static(source, target, feeds()),
+    exported = folder / _EXPORTED_FILE
+    onnx.save(rewriting.rewrite(onnx.load(str(exported))), str(folder / _FILES["fp32"]))
+    classifier = Classifier(draft, session(folder / _FILES["fp32"]))
+    waves = _waves(latency.chosen(clips, _CALIBRATION_CLIPS), data, classifier.sample_rate_hz)
+    feeds = (classifier.inputs([wave]) for wave in waves)
+    reasons: dict[ArtefactName, str] = {"fp32": ""}
+    makers: dict[ArtefactName, Callable[[Path], bool]] = {
+        "int8-dynamic": lambda target: quantization.dynamic(exported, target),
+        "int8-static": lambda target: not clips.empty and quantization.static(exported, target, feeds),
     }
-    found: list[ArtefactName] = []
-    for name, write in written.items():
+    for name, make in makers.items():
         try:
-            found += [name] if write(folder / _FILES[name]) else []
-        except Exception as error:  # the quantizer's errors have no common base but this
-            (folder / _FILES[name]).unlink(missing_ok=True)
-            logger.warning("The model cannot be made %s: %s", name, error)
-    return found
+            if make(folder / _FILES[name]):
+                reasons[name] = ""
+        except Exception as error:  # onnxruntime's errors have no common base but this
+            reasons[name] = f"it cannot be made: {first_line(error)}"
+    return reasons
+
+
+def _waves(clips: pd.DataFrame, data: Path, sample_rate_hz: int) -> Iterator[Wave]:
+    return (audio.load_waveform(data / path, sample_rate_hz) for path in clips["path"])
 
 
 def _expected(predictor: Predictor, test: pd.DataFrame, data: Path) -> Expected:
-    def waves() -> Iterable[Wave]:
-        return (audio.load_waveform(data / path, predictor.sample_rate_hz) for path in test["path"])
+    def waves() -> Iterator[Wave]:
+        return _waves(test, data, predictor.sample_rate_hz)
 
     return Expected.of(predictor, predictor.preprocessing.framing, waves, test["label"].tolist())
 
 
-def _artefact(name: ArtefactName, file: str, folder: Path, draft: Bundle, expected: Expected, threads: int) -> Artefact:
-    """A graph that was written, and whether it may serve; it is removed when it may not."""
-    size_mb = (folder / file).stat().st_size / _BYTES_PER_MB
-    found = None
-    try:
-        classifier = Classifier(draft, session(folder / file, threads))
-        found, reason = parity.measure(expected, classifier.predict)
-    except Exception as error:  # onnxruntime's errors have no common base but this
-        reason = f"it does not run: {error}"
+def _judged(name: ArtefactName, reason: str, folder: Path, draft: Bundle, expected: Expected, threads: int) -> Artefact:
+    """A graph, and whether it may serve; its file is removed when it may not."""
+    path, found, size_mb = folder / _FILES[name], None, 0.0
+    if not reason:
+        size_mb = path.stat().st_size / _BYTES_PER_MB
+        try:
+            found, reason = parity.measure(expected, Classifier(draft, session(path, threads)).predict)
+        except Exception as error:  # onnxruntime's errors have no common base but this
+            reason = f"it does not run: {first_line(error)}"
     if reason:
         logger.warning("The %s model is not published: %s.", name, reason)
-        (folder / file).unlink()
-    return Artefact(name=name, file=file, size_mb=size_mb, is_published=not reason, reason=reason, parity=found)
+        path.unlink(missing_ok=True)
+    return Artefact(name=name, file=_FILES[name], size_mb=size_mb, is_published=not reason, reason=reason, parity=found)
 
 
 def _timed(
@@ -151,8 +168,7 @@ def _timed(
     """The artefacts with the figures of those that are published, over the same test clips."""
     if test.empty:
         return tuple(artefacts)
-    paths = [data / path for path in latency.chosen(test)["path"]]
-    waves = [audio.load_waveform(path, draft.framing.sample_rate_hz) for path in paths]
+    waves = list(_waves(latency.chosen(test), data, draft.framing.sample_rate_hz))
     found = []
     for artefact in artefacts:
         figures = {}

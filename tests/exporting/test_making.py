@@ -2,61 +2,133 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import ModelProto, numpy_helper
 
-from tenuto.exporting import making
+from tenuto.errors import ExportError
+from tenuto.exporting import graph, making, quantization
 from tenuto.learning import backbones, checkpoint
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.serving import bundle as bundles
 from tenuto.serving.classifier import Classifier
 from tests.chirps import SLOPES, write_clips
+from tests.exporting.models import noises
+
+
+class Trained(NamedTuple):
+    """A checkpoint folder, its run's table of clips, the folder of the clips, and the checkpoint's graph."""
+
+    model: Path
+    clips: Path
+    data: Path
+    graph: ModelProto
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A checkpoint of the default backbone, a table of clips, and the folder of the clips."""
-    root = tmp_path_factory.mktemp("made")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("trained")
     backbone = backbones.resolve("speech-embedding")
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0)
     model = backbone.pretrained(tuple(SLOPES), seed=0)
     facts = {"backbone": backbone.name, "backbone_revision": "1", "labels": tuple(SLOPES)}
     checkpoint.write(model, preprocessing, root / "model", **facts, trainable_parameters=1, seconds=0.0)
-    write_clips(root / "data", dict.fromkeys(SLOPES, 12)).to_parquet(root / "clips.parquet")
-    return root / "model", root / "clips.parquet", root / "data"
+    write_clips(root / "data", dict.fromkeys(SLOPES, 24)).to_parquet(root / "clips.parquet")
+    return Trained(root / "model", root / "clips.parquet", root / "data", graph.export(model, preprocessing))
 
 
-@pytest.fixture(scope="module")
-def exported(made: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the bundle."""
-    folder = tmp_path_factory.mktemp("exported") / "bundle"
-    making.export(*made, folder)
-    return folder
+@pytest.fixture(autouse=True)
+def exported_once(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The graph is made once for all tests here."""
+    monkeypatch.setattr(graph, "export", lambda model, preprocessing: _copied(trained.graph))
+    yield
 
 
-def test_a_bundle_answers_as_its_checkpoint_does(made: tuple[Path, Path, Path], exported: Path) -> None:
-    model, clips, _ = made
-    bundle = bundles.read(exported)
+def _copied(model: ModelProto) -> ModelProto:
+    copied = ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _made(trained: Trained, folder: Path) -> bundles.Bundle:
+    return making.export(trained.model, trained.clips, trained.data, folder)
+
+
+def test_a_bundle_answers_as_its_checkpoint_does_and_holds_what_a_server_needs(
+    trained: Trained, tmp_path: Path
+) -> None:
+    bundle = _made(trained, tmp_path / "bundle")
+    assert bundles.read(tmp_path / "bundle") == bundle
     fp32 = bundle.artefact("fp32")
     assert fp32.parity is not None
-    assert fp32.parity.clips == (pd.read_parquet(clips)["split"] == "test").sum()
-    assert fp32.parity.agreement == 1
-    assert fp32.figures["p50_ms"] > 0
-    rng = np.random.default_rng(0)
-    waves = [rng.uniform(-0.3, 0.3, n).astype(np.float32) for n in (10, 16000, 20480, 20481, 70000, 200000)]
-    np.testing.assert_allclose(
-        Classifier.load(exported, "fp32").predict(waves), Predictor.load(model).predict(waves), atol=1e-4
-    )
+    assert (fp32.parity.clips, fp32.parity.agreement, fp32.parity.macro_f1_change) == (12, 1, 0)
+    assert [artefact.name for artefact in bundle.published] == ["fp32", "int8-static"]
+    assert bundle.artefact("int8-static").size_mb < fp32.size_mb / 2
+    for artefact in bundle.published:
+        assert artefact.size_mb == (tmp_path / "bundle" / artefact.file).stat().st_size / 1e6
+        assert artefact.figures["clips"] == 12
+    assert bundle.artefact().figures["p50_ms"] == min(each.figures["p50_ms"] for each in bundle.published)
+    files = {path.name for path in (tmp_path / "bundle").iterdir()}
+    graphs = {artefact.file for artefact in bundle.published}
+    assert files == {*graphs, "serving.json", "novelty.npz", "reference.parquet"}
+    assert len(pd.read_parquet(tmp_path / "bundle" / "reference.parquet")) == 60
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    classifier, original = Classifier.load(tmp_path / "bundle", "fp32"), Predictor.load(trained.model)
+    waves = noises(classifier.sample_rate_hz, (0.01, 0.5, 0.6, 1.1, 4.0, 12.0))
+    np.testing.assert_allclose(classifier.predict(waves), original.predict(waves), atol=1e-4)
 
 
-def test_the_default_backbone_is_also_there_in_integers_and_nothing_else_is_left_over(exported: Path) -> None:
-    bundle = bundles.read(exported)
-    assert [artefact.name for artefact in bundle.artefacts] == ["fp32", "int8-static"]
-    fp32, integers = bundle.artefacts
-    assert integers.parity is not None
-    assert integers.size_mb < 0.6 * fp32.size_mb
-    assert {path.name for path in exported.glob("*.onnx")} == {artefact.file for artefact in bundle.published}
+def test_a_finished_bundle_is_taken_and_one_of_another_checkpoint_is_not(trained: Trained, tmp_path: Path) -> None:
+    bundle = _made(trained, tmp_path / "bundle")
+    before = (tmp_path / "bundle" / "model.onnx").stat().st_mtime_ns
+    assert _made(trained, tmp_path / "bundle") == bundle
+    assert (tmp_path / "bundle" / "model.onnx").stat().st_mtime_ns == before
+    bundles.write(bundle.model_copy(update={"checkpoint": "other"}), tmp_path / "bundle")
+    with pytest.raises(ExportError, match="holds what was exported from another checkpoint"):
+        _made(trained, tmp_path / "bundle")
+
+
+def test_an_artefact_that_answers_otherwise_is_not_published_and_says_why(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upside_down(source: Path, target: Path, *feeds: Any) -> bool:
+        onnx.save(_negated(onnx.load(str(source))), str(target))
+        return True
+
+    def broken(source: Path, target: Path) -> bool:
+        raise ValueError("no such type")
+
+    monkeypatch.setattr(quantization, "static", upside_down)
+    monkeypatch.setattr(quantization, "dynamic", broken)
+    bundle = _made(trained, tmp_path / "bundle")
+    fp32, dynamic, static = bundle.artefacts
+    assert fp32.is_published and bundle.best == "fp32"
+    assert dynamic.reason == "it cannot be made: no such type"
+    assert not static.is_published and static.parity is not None and static.parity.agreement < 0.995
+    assert "test clips the checkpoint's label, at least 99.5% wanted" in static.reason
+    assert not (tmp_path / "bundle" / static.file).exists()
+
+
+def test_a_checkpoint_whose_graph_answers_otherwise_has_no_bundle(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "export", lambda model, preprocessing: _negated(_copied(trained.graph)))
+    with pytest.raises(ExportError, match=r"No graph answers as the checkpoint does: fp32: it gives .* test clips"):
+        _made(trained, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _negated(model: ModelProto) -> ModelProto:
+    """A model whose last layer has the opposite weights, so that it is surest of what is least likely."""
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("classifier.weight"):
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    return model
