@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -89,12 +90,18 @@ def export(model: Any, preprocessing: Preprocessing) -> ModelProto:
         except Exception as error:  # the exporter's errors have no common base but this
             raise ExportError(f"no graph can be made of {type(model).__name__}: {first_line(_root(error))}") from error
     assert program is not None
-    model = program.model_proto
-    del model.graph.value_info[:]  # shapes between nodes, in torch's words, which some tools cannot read
+    _name_samples(program.model_proto)
+    return program.model_proto
+
+
+def _name_samples(model: ModelProto) -> None:
+    """Call the last dimension of the waves 'samples', wherever torch's own name for it is found."""
     given = next(each for each in model.graph.input if each.name == "waves")
-    if given.type.tensor_type.shape.dim[-1].dim_param:
-        given.type.tensor_type.shape.dim[-1].dim_param = "samples"
-    return model
+    name = given.type.tensor_type.shape.dim[-1].dim_param
+    for value in (*model.graph.input, *model.graph.value_info) if name else ():
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(rf"\b{name}\b", "samples", dim.dim_param)
 
 
 def _root(error: BaseException) -> Exception:

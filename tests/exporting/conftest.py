@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from onnx import ModelProto
 
 from tenuto.exporting import graph
 from tenuto.learning import backbones
 from tenuto.learning.preprocessing import Preprocessing
+from tests.chirps import SLOPES
 
 
 @pytest.fixture(scope="session")
-def default_graph() -> ModelProto:
-    """With two labels and an untrained head."""
+def default_model() -> tuple[Any, Preprocessing]:
+    """The default backbone with the labels of the chirps and an untrained head, and its preprocessing."""
     backbone = backbones.resolve("speech-embedding")
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0)
-    return graph.export(backbone.pretrained(("high", "low"), seed=0), preprocessing)
+    return backbone.pretrained(tuple(SLOPES), seed=0), preprocessing
+
+
+@pytest.fixture(scope="session")
+def default_graph(default_model: tuple[Any, Preprocessing]) -> ModelProto:
+    return graph.export(*default_model)

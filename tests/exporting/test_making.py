@@ -14,7 +14,7 @@ from onnx import ModelProto, numpy_helper
 
 from tenuto.errors import ExportError
 from tenuto.exporting import graph, making, quantization
-from tenuto.learning import backbones, checkpoint
+from tenuto.learning import checkpoint
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.serving import bundle as bundles
@@ -33,15 +33,14 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(
+    default_model: tuple[Any, Preprocessing], default_graph: ModelProto, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     root = tmp_path_factory.mktemp("trained")
-    backbone = backbones.resolve("speech-embedding")
-    preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0)
-    model = backbone.pretrained(tuple(SLOPES), seed=0)
-    facts = {"backbone": backbone.name, "backbone_revision": "1", "labels": tuple(SLOPES)}
-    checkpoint.write(model, preprocessing, root / "model", **facts, trainable_parameters=1, seconds=0.0)
+    facts = {"backbone": "speech-embedding", "backbone_revision": "1", "labels": tuple(SLOPES)}
+    checkpoint.write(*default_model, root / "model", **facts, trainable_parameters=1, seconds=0.0)
     write_clips(root / "data", dict.fromkeys(SLOPES, 24)).to_parquet(root / "clips.parquet")
-    return Trained(root / "model", root / "clips.parquet", root / "data", graph.export(model, preprocessing))
+    return Trained(root / "model", root / "clips.parquet", root / "data", default_graph)
 
 
 @pytest.fixture(autouse=True)
