@@ -176,7 +176,7 @@ def test_refused_weights_that_pass_again_wait_for_a_person_again(settled: Regist
     assert settled.carry_out(PROMOTE, "2", "c0ffee").model.aliases == ("champion",)
 
 
-@pytest.mark.parametrize("event", ["erasure", "rotation"])
+@pytest.mark.parametrize("event", ["erasure", "rotation", "evidence"])
 def test_what_moves_no_alias_is_recorded_with_the_aliases_that_are(settled: Registry, event: Any) -> None:
     told = Decision(at=datetime.now(UTC), actor="ann", event=event, model="bells", aliases={"champion": "9"})
     entry = registries.record(settled.tracking_uri, settled.ledger, told)
