@@ -56,7 +56,7 @@ def judge(workspace: Workspace, params: Params, *, source: Source | None = None)
         raise RegistryError(
             f"{len(found)} labelled clips were heard by version {challenger} beside version {champion}; "
             f"at least {LEAST_PAIRS} are wanted. `tenuto serve --challenger 0.1` lets it listen, and "
-            "`POST /v1/feedback` or `tenuto label-queue` brings labels."
+            "`POST /v1/feedback` takes labels; those of the label queue are of hard clips and do not count."
         )
     name = comparison.account_name(challenger, champion)
     answers = workspace.runs / name / "probabilities.parquet"

@@ -71,8 +71,8 @@ def gate_replay(
 def gate_live(set_: Set = None, json: Json = False) -> None:
     """Judge @challenger against @champion on the labelled clips that both heard in operation.
 
-    `tenuto serve --challenger 0.1` lets the challenger listen; labels come by feedback or the label queue. The verdict
-    is written to the ledger as evidence and moves nothing. Each look spends from an account of this pair of versions,
+    `tenuto serve --challenger 0.1` lets the challenger listen; labels come by feedback. The verdict is written to the
+    ledger as evidence and moves nothing. Each look spends from an account of this pair of versions,
     so that looking often does not make a lead.
 
     Example: `tenuto gate live`

@@ -15,6 +15,7 @@ import pandas as pd
 from tenuto import labels as texts
 from tenuto.deciding.policy import BUDGETS, Policy, Rule
 from tenuto.labels import LabelType
+from tenuto.monitoring import quality
 from tenuto.records import GROUP_PREFIX, Evaluation
 from tenuto.scoring import evaluation
 from tenuto.scoring.evaluation import CANDIDATE, CHAMPION
@@ -35,10 +36,11 @@ def pairs(served: pd.DataFrame, challenger: str, champion: str) -> pd.DataFrame:
     """The labelled clips that both versions heard, a row each: the columns of `served` with `_x` of the champion's
     answer and `_y` of the challenger's.
 
-    `served` is a frame of `tenuto.tracing.served`. Clips whose label came back as 'unknown' are of no class, and left
-    out.
+    `served` is a frame of `tenuto.tracing.served`. Clips of the label queue, which are hard for the version that chose
+    them, are left out, and clips whose label came back as 'unknown', which are of no class.
     """
-    known = served[served["true_label"].notna() & (served["true_label"] != UNKNOWN)]
+    known = quality.labelled(served)
+    known = known[known["true_label"] != UNKNOWN]
     is_shadow = known["is_shadow"].astype(bool)
     answered = known[~is_shadow & (known["version"] == champion)]
     shadows = known[is_shadow & (known["version"] == challenger)]

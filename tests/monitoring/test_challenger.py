@@ -11,6 +11,7 @@ from scipy import stats
 
 from tenuto.deciding import gate, wear
 from tenuto.deciding.policy import Policy, Rule, WearSettings
+from tenuto.labelling import queue
 from tenuto.monitoring import challenger
 from tenuto.settings import EvaluateSettings
 from tenuto.tracing import ledger
@@ -49,6 +50,13 @@ def test_only_labelled_clips_that_both_versions_heard_are_paired() -> None:
     assert sorted(found["request_id"]) == sorted(f"q{i}" for i in range(4, 40))
     assert set(found["version_x"]) == {"1"}
     assert set(found["version_y"]) == {"2"}
+
+
+def test_clips_that_were_labelled_because_they_are_hard_are_left_out() -> None:
+    served = both(0.8, 0.9, clips=40)
+    served["label_source"] = np.where(served["request_id"] == "q5", f"{queue.SOURCE}ann", "client")
+    assert "q5" not in set(challenger.pairs(served, "2", "1")["request_id"])
+    assert len(challenger.pairs(served, "2", "1")) == 39
 
 
 def test_scores_are_those_of_the_answers_that_were_given(tmp_path: Path) -> None:
