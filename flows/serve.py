@@ -34,7 +34,10 @@ _LARGEST_MESSAGE_BYTES = 1 << 20
 
 
 def registry(workspace: Workspace, params: Params) -> Source:
-    """The workspace's registered model."""
+    """The workspace's registered model; a registry that does not answer is given up on within seconds."""
+    # MLflow's own seven attempts take minutes, in which nothing else would be followed
+    for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
+        os.environ.setdefault(name, value)
     uri = servers.tracking_uri(workspace, params, must_answer=False)
     return RegistrySource(uri, params.name, workspace.served_models)
 

@@ -41,9 +41,6 @@ class RegistrySource:
         self._cache = cache
         self._has_answered = False
         self._folders: dict[str, Path] = {}
-        # its own seven attempts take minutes, in which nothing else would be followed
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
     def resolve(self, alias: str) -> str | None:
         """The version that the alias names; the last known one when the registry has not answered since the start.

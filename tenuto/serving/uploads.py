@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from fastapi import Request
-from pydantic import Base64Bytes, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, WithJsonSchema, model_validator
 from starlette.datastructures import UploadFile
 
 from tenuto.errors import ClipError
@@ -20,10 +22,20 @@ from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
 from tenuto.tracing.kept_audio import Sound
 
 
+def _of_base64(text: object) -> bytes:
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except ValueError:
+        raise ValueError("wanted base64") from None
+
+
+Base64 = Annotated[bytes, BeforeValidator(_of_base64), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
+
+
 class SentClip(Record):
     """One clip in a JSON body: `audio`, or `samples` with their rate."""
 
-    audio: Base64Bytes | None = Field(default=None, description="a wav, flac, ogg or mp3 file, base64")
+    audio: Base64 | None = Field(default=None, description="a wav, flac, ogg or mp3 file, base64")
     samples: tuple[FiniteFloat, ...] | None = Field(default=None, description="mono, full scale is 1")
     sample_rate_hz: int | None = Field(default=None, ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)
 
@@ -102,7 +114,8 @@ def _too_many(most: int) -> ProblemError:
 
 
 def _of_samples(clip: SentClip) -> Recording:
-    samples = np.asarray(clip.samples, np.float32)[:, None]
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        samples = np.asarray(clip.samples, np.float32)[:, None]
     return Recording(samples, clip.sample_rate_hz or 0, "samples", False)
 
 

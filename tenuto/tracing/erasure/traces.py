@@ -76,6 +76,7 @@ def purge(
         Purged(place="facts", counts=_purge_facts(workspace, set(known))),
         Purged(place="finished trainings", counts={"folders": _remove_all(workspace.checkpoints)}),
         Purged(place="tables of runs", counts={"folders": _remove_all(workspace.runs)}),
+        Purged(place="downloaded models", counts={"folders": _remove_all(workspace.served_models)}),
         Purged(place="Data Docs", counts={"folders": _remove_all(workspace.data_docs)}),
         Purged(place="audit index", counts={"files": _remove_index(workspace.audit_index)}),
         Purged(place="pages", counts={"replaced": _replace_pages(workspace, who, set(clean_pages), number)}),

@@ -55,12 +55,14 @@ def test_shards_of_the_caches_lose_her_rows_and_are_named_by_their_new_bytes(wor
 
 
 def test_what_a_run_can_make_again_is_removed(workspace: Workspace) -> None:
-    for folder in (workspace.checkpoints, workspace.runs, workspace.data_docs):
+    for folder in (workspace.checkpoints, workspace.runs, workspace.served_models, workspace.data_docs):
         (folder / "one").mkdir(parents=True)
     workspace.audit_index.write_bytes(b"SQLite")
     Path(f"{workspace.audit_index}-wal").write_bytes(b"log")
     done = purge(workspace)
-    assert [done[place]["folders"] for place in ("finished trainings", "tables of runs", "Data Docs")] == [1, 1, 1]
+    assert [
+        done[place]["folders"] for place in ("finished trainings", "tables of runs", "downloaded models", "Data Docs")
+    ] == [1] * 4
     assert done["audit index"] == {"files": 2}
     assert not workspace.audit_index.exists()
 
