@@ -30,6 +30,7 @@ STAGES: Mapping[str, Stage] = {
     "train candidate": Stage(("data", "clips"), "candidate"),
     "train baseline": Stage(("data", "clips"), "baseline"),
     "compare fill": Stage(("data", "clips")),
+    "export": Stage(("data", "clips", "candidate")),
     "evaluate": Stage(("data", "clips", "candidate", "baseline", "champion"), "evaluation", ("evaluation",)),
     "decide": Stage(("evaluation",), "verdict", ("verdict",)),
     "register": Stage(("candidate", "evaluation"), "version"),
