@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tenuto.learning.calibration import Calibration
 from tenuto.learning.framing import Framing
 from tenuto.serving import bundle as bundles
-from tenuto.serving.bundle import Artefact, Bundle
+from tenuto.serving.bundle import Artefact, Bundle, Exported, Parity
 
 SAMPLE_RATE_HZ = 8000
 FRAMING = Framing(SAMPLE_RATE_HZ, min_seconds=0.25, max_seconds=10.0, pads_itself=False)
@@ -40,6 +40,27 @@ def write_tones(folder: Path, *, bias: float = 0.0) -> Bundle:
     )
     bundles.write(made, folder)
     return made
+
+
+def two_artefacts() -> Exported:
+    """A bundle in no folder: fp32 serves, in 2 ms at the median, and int8-static may not."""
+    parity = Parity(clips=200, agreement=0.995, macro_f1=0.9, macro_f1_change=-0.002, largest_difference=0.01)
+    figures = {"p50_ms": 2.0, "p95_ms": 3.0, "real_time_factor": 0.004, "clips": 30.0, "size_mb": 1.9}
+    artefacts = (
+        Artefact(name="fp32", file="a", size_mb=1.9, is_published=True, parity=parity, figures=figures),
+        Artefact(name="int8-static", file="b", size_mb=0.6, is_published=False, reason="it says otherwise of 3 clips"),
+    )
+    bundle = Bundle(
+        checkpoint="x",
+        labels=LABELS,
+        kind="one",
+        framing=FRAMING,
+        calibration=Calibration(),
+        dims=2,
+        artefacts=artefacts,
+        best="fp32",
+    )
+    return Exported(folder=Path("serving"), bundle=bundle)
 
 
 def tone(hz: float, seconds: float = 0.5, amplitude: float = 0.3) -> np.ndarray:

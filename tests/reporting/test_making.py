@@ -13,7 +13,9 @@ from tenuto.learning.calibration import Calibration
 from tenuto.records import Checkpoint
 from tenuto.reporting import card, making
 from tenuto.reporting.card.contents import contents
+from tenuto.serving.bundle import Exported
 from tenuto.settings import Params
+from tests.bundles import two_artefacts
 from tests.reporting.test_card import NO_FILE, inputs
 
 TUNED, KEPT = "epoch 3 of fine-tuning", "mlp on frozen embeddings"
@@ -86,3 +88,18 @@ def test_with_thresholds_the_confidence_is_that_of_the_label_given(whole: card.C
     text = card.render(replace(whole, evaluation=evaluation), NO_FILE)
     assert "mean confidence 0.600" in text
     assert "The error is of the likeliest label; on 1 test clip a threshold gave another." in text
+
+
+def test_what_serves_is_said_with_its_parity_and_what_may_not_serve_with_its_reason() -> None:
+    assert making.served(two_artefacts()) == [
+        "It is served as an ONNX graph, fp32. Speed and size are those of the graph, on one thread.",
+        "The graph gives 99.5% of 200 test clips the label that the checkpoint in PyTorch gives; macro-F1 changes by "
+        "-0.0020.",
+        "int8-static may not serve: it says otherwise of 3 clips.",
+    ]
+
+
+def test_a_candidate_that_was_not_exported_says_why_and_an_old_run_says_nothing() -> None:
+    (sentence,) = making.served(Exported(reason="It has no graph."))
+    assert sentence == "It was not exported, and is served from its checkpoint by MLflow alone: It has no graph."
+    assert making.served(None) == []

@@ -7,6 +7,7 @@ import pytest
 
 from tenuto.records import Evaluation, Interval, RegisteredModel
 from tenuto.reporting import scores
+from tests.bundles import two_artefacts
 
 INTERVAL = Interval(value=0.9, low=0.8, high=0.95, n=100, groups=4, resampled="4 speakers")
 
@@ -86,6 +87,16 @@ def test_slices_are_bars_under_their_headings() -> None:
 def test_latency_has_a_row_per_model_that_was_timed() -> None:
     rows = scores.latency(evaluation(latency={"champion": {"p50_ms": 2.0}, "candidate": {"p50_ms": 1.0}, "other": {}}))
     assert [(row.name, row.figures["p50_ms"]) for row in rows] == [("Candidate", 1.0), ("Champion", 2.0)]
+
+
+def test_latency_of_an_exported_candidate_sets_its_graph_beside_its_checkpoint() -> None:
+    timed = {"candidate": {"p50_ms": 2.0}, "checkpoint": {"p50_ms": 5.0}, "champion": {"p50_ms": 6.0}}
+    rows = scores.latency(evaluation(latency=timed), two_artefacts())
+    assert [(row.key, row.name, row.figures["p50_ms"]) for row in rows] == [
+        ("candidate", "Candidate, fp32", 2.0),
+        ("candidate", "Candidate in PyTorch", 5.0),
+        ("champion", "Champion", 6.0),
+    ]
 
 
 def test_confusion_gives_shares_of_rows_and_the_most_frequent_mistakes() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tasks import track
+from tasks.track.figures import serving_figures
 from tenuto.processes import this_process
 from tenuto.records import (
     Checkpoint,
@@ -30,6 +31,7 @@ from tenuto.settings import Params, load_params
 from tenuto.tracing import lineage
 from tenuto.tracing.lineage import Lineage
 from tenuto.workspace import Workspace
+from tests.bundles import two_artefacts
 
 PARAMS = Params.model_validate({"name": "bells", "split": {"hold_out": {"speaker": ["ann", "ben"]}}})
 MD5 = "0123456789abcdef0123456789abcdef.dir"
@@ -130,6 +132,16 @@ def test_mlflow_can_read_the_dataset_source_back(tracking_uri: str) -> None:
     run = client(tracking_uri).get_run(begin(tracking_uri))
     source = mlflow.data.get_source(run.inputs.dataset_inputs[0])
     assert source.to_dict() == {"uri": "data.dvc"}
+
+
+def test_every_artefact_has_its_figures_and_its_parity() -> None:
+    exported = two_artefacts()
+    assert exported.bundle
+    found = dict(serving_figures(exported.bundle))
+    assert found["serving.fp32.p50_ms"] == 2.0
+    assert found["serving.fp32.agreement"] == 0.995
+    assert (found["serving.fp32.is_published"], found["serving.int8-static.is_published"]) == (1.0, 0.0)
+    assert found["serving.int8-static.size_mb"] == 0.6
 
 
 def test_figures_become_metrics_under_names_that_mlflow_takes(tracking_uri: str, results: track.Results) -> None:
