@@ -13,7 +13,7 @@ from tenuto.serving.batching import BusyError
 from tenuto.serving.models import Model
 from tenuto.serving.problems import RESPONSES, ProblemError
 from tenuto.serving.state import State
-from tenuto.serving.uploads import SentClips, decoded, received
+from tenuto.serving.uploads import SentClip, decoded, received
 
 router = APIRouter(prefix="/v1", tags=["classify"])
 
@@ -36,7 +36,13 @@ _BODY: dict[str, Any] = {
             },
             "audio/*": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {
-                "schema": SentClips.model_json_schema(),
+                "schema": {
+                    "type": "object",
+                    "required": ["clips"],
+                    "additionalProperties": False,
+                    # in place: what is referred to would have to be among the document's components
+                    "properties": {"clips": {"type": "array", "minItems": 1, "items": SentClip.model_json_schema()}},
+                },
                 "examples": {
                     "samples": {"value": {"clips": [{"samples": [0.0, 0.1, 0.0, -0.1], "sample_rate_hz": 16000}]}},
                     "base64": {"value": {"clips": [{"audio": "UklGRiQAAABXQVZFZm10IBAAAAABAAEA..."}]}},

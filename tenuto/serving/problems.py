@@ -69,8 +69,13 @@ def explained(error: Any) -> str:
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "model": Problem, "content": {MEDIA_TYPE: {}}}
     for status, description in {
+        400: "no HTTP, JSON or form that can be read",
+        401: "no API key, where the server wants one",
+        403: "asked by a page of another site",
+        408: "not whole in time",
         413: "too many bytes, seconds or clips",
-        422: "no audio that can be used",
+        422: "no audio, or nothing else, that can be used",
+        429: "too often: try again after Retry-After seconds",
         503: "not ready, or too much is waiting: try again after Retry-After seconds",
     }.items()
 }

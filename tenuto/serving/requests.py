@@ -11,6 +11,7 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenuto.serving.metrics import Metrics
@@ -58,6 +59,8 @@ class Identified:
                 await answer(request_id, 400, detail)(scope, receive, send_with_id)
             else:
                 await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = 499  # as nginx calls it: there is nobody to answer
         except Exception:
             log.exception("request %s", request_id)
             if not has_begun:

@@ -21,6 +21,9 @@ from tenuto.serving.state import State
 from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
 from tenuto.tracing.kept_audio import Sound
 
+_MOST_JSON_BYTES = 8_000_000
+"""Samples as text take forty times their size while they are read; a file takes little more than its own."""
+
 
 def _of_base64(text: object) -> bytes:
     try:
@@ -99,6 +102,9 @@ async def _of_form(request: Request, most: int) -> list[Upload]:
 
 
 def _of_json(body: bytes) -> list[Upload]:
+    if len(body) > _MOST_JSON_BYTES:
+        most = _MOST_JSON_BYTES / 1_000_000
+        raise ProblemError(413, f"JSON may have {most:g} MB at most; send files, in a form or one as the body.")
     try:
         sent = SentClips.model_validate_json(body)
     except ValidationError as error:

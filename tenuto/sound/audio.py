@@ -70,7 +70,17 @@ def decode_bytes(
     data: bytes, *, max_duration_seconds: float | None = None, max_samples: int | None = None
 ) -> Recording:
     """The recording in the bytes of an audio file; raises ClipError as `decode` does."""
-    return decode_file(io.BytesIO(data), max_duration_seconds=max_duration_seconds, max_samples=max_samples)
+    return decode_file(_Bytes(data), max_duration_seconds=max_duration_seconds, max_samples=max_samples)
+
+
+class _Bytes(io.BytesIO):
+    """Bytes in which a damaged file cannot make libsndfile seek to before the first; that would print a traceback."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def decode_file(
@@ -111,14 +121,14 @@ def clip_id(recording: Recording) -> str:
 
     Tags and lossless re-encoding do not change it.
     """
-    head = f"{recording.sample_rate_hz} {recording.channels} ".encode()
-    samples = np.ascontiguousarray(recording.samples, dtype="<f4")
-    return hashlib.sha256(head + samples.tobytes()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{recording.sample_rate_hz} {recording.channels} ".encode())
+    digest.update(np.ascontiguousarray(recording.samples, dtype="<f4").data)
+    return digest.hexdigest()[:32]
 
 
 def live_channels(samples: Wave) -> npt.NDArray[np.bool_]:
     """Per channel of (n, channels) samples, whether it carries sound: within 60 dB of the loudest channel."""
-    energy = np.var(samples, axis=0, dtype=np.float64)
+    energy = _energy(samples)
     return energy > energy.max(initial=0.0) * 10 ** (-_DEAD_BELOW_LOUDEST_DB / 10)
 
 
@@ -130,14 +140,19 @@ def mono(samples: Wave) -> Wave:
     live = live_channels(samples)
     if not live.any():
         return np.ascontiguousarray(samples[:, 0])
-    heard = samples[:, live]
+    heard = samples if live.all() else samples[:, live]
     if heard.shape[1] == 1:
         return np.ascontiguousarray(heard[:, 0])
     mixed = heard.mean(axis=1, dtype=np.float32)
-    energy = np.var(heard, axis=0, dtype=np.float64)
+    energy = _energy(heard)
     if np.var(mixed, dtype=np.float64) < energy.max() * 10 ** (-_CANCELLED_BELOW_LOUDEST_DB / 10):
         return np.ascontiguousarray(heard[:, int(energy.argmax())])
     return mixed
+
+
+def _energy(samples: Wave) -> npt.NDArray[np.float64]:
+    # channel by channel: in double precision at once they would take three times the memory of the recording
+    return np.array([np.var(channel, dtype=np.float64) for channel in samples.T])
 
 
 def resample(wave: Wave, from_hz: int, to_hz: int) -> Wave:

@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from tenuto.errors import ClipError
@@ -43,13 +45,18 @@ def keep(folder: Path, name: str, sound: Sound) -> str:
     it cannot be written.
     """
     recording = audio.decode_bytes(sound) if isinstance(sound, bytes) else sound
-    encoded = _flac(recording)
+    _check_fits(recording)
+    bits = 24 if recording.codec.partition("/")[2] in _FINE else 16
+    full_scale = 2.0 ** (bits - 1)
+    # libsndfile would scale floats by one step less than full scale, and what comes back would not be what was sent
+    steps = np.rint(recording.samples * np.float32(full_scale))
+    np.clip(steps, -full_scale, full_scale - 1, out=steps)
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".part")
-    fresh.write_bytes(encoded)
+    fresh.write_bytes(_flac(steps.astype(np.int32), bits, recording.sample_rate_hz))
     fresh.replace(path)
-    return audio.clip_id(audio.decode_bytes(encoded))
+    return audio.clip_id(replace(recording, samples=steps / np.float32(full_scale)))
 
 
 def remove(folder: Path, names: Iterable[str]) -> int:
@@ -82,18 +89,17 @@ def _thinned(day: Path, time: datetime) -> int:
     return removed
 
 
-def _flac(recording: Recording) -> bytes:
+def _check_fits(recording: Recording) -> None:
     if recording.channels > _FLAC_CHANNELS or recording.sample_rate_hz > _FLAC_RATE_HZ:
         raise ClipError(
             "not-keepable",
             f"{recording.channels} channels at {recording.sample_rate_hz} Hz, FLAC holds {_FLAC_CHANNELS} channels at "
             f"{_FLAC_RATE_HZ} Hz",
         )
-    is_fine = recording.codec.partition("/")[2] in _FINE
-    bits, subtype = (24, "PCM_24") if is_fine else (16, "PCM_16")
-    # libsndfile would scale floats by one step less than full scale, and what comes back would not be what was sent
-    steps = np.clip(np.round(recording.samples * 2.0 ** (bits - 1)), -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
-    samples = steps.astype(np.int32) << (32 - bits)
+
+
+def _flac(steps: npt.NDArray[np.int32], bits: int, sample_rate_hz: int) -> bytes:
+    steps <<= 32 - bits
     file = io.BytesIO()
-    soundfile.write(file, samples, recording.sample_rate_hz, format="FLAC", subtype=subtype)
+    soundfile.write(file, steps, sample_rate_hz, format="FLAC", subtype=f"PCM_{bits}")
     return file.getvalue()

@@ -55,3 +55,9 @@ def test_the_request_id_is_the_client_s_own_or_a_new_one(client: TestClient) -> 
     assert own.headers["X-Request-Id"] == own.json()["answers"][0]["request_id"] == "call-17"
     ids = {client.post("/v1/classify", content=wav(300)).headers["X-Request-Id"] for _ in range(3)}
     assert len(ids) == 3
+
+
+def test_large_json_is_refused_and_a_file_is_proposed(client: TestClient) -> None:
+    large = b'{"clips": [{"audio": "' + b"A" * 8_000_000 + b'"}]}'
+    refused = client.post("/v1/classify", content=large, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 413 and "JSON may have 8 MB at most; send files" in refused.json()["detail"]

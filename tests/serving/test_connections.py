@@ -8,10 +8,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from tenuto.serving import connections
 from tenuto.serving.app import create_app
@@ -32,15 +32,17 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("bundle")
     write_tones(folder)
     settings = ServingSettings.model_validate({"limits": {"upload_timeout_seconds": 0.5}})
-    with pytest.MonkeyPatch.context() as patch, listening(folder, settings, patch) as port:
-        yield port
+    app = create_app(State.make(FolderSource(folder), settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_HEAD_SECONDS", 0.5)
+        patch.setattr(connections, "_LINGER_SECONDS", 0.3)
+        with listening(app) as port:
+            yield port
 
 
 @contextlib.contextmanager
-def listening(folder: Path, settings: ServingSettings, patch: pytest.MonkeyPatch) -> Iterator[int]:
-    patch.setattr(connections, "_HEAD_SECONDS", 0.5)
-    patch.setattr(connections, "_LINGER_SECONDS", 0.3)
-    app = create_app(State.make(FolderSource(folder), settings))
+def listening(app: FastAPI) -> Iterator[int]:
+    """The port of an app that is served on loopback."""
     server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_config=None, access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as sock:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[sock])))
