@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from tenuto.exporting import rewriting
+from tenuto.serving.bundle import HEARD_ALONE
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -26,13 +27,17 @@ _FEWEST_CHANNELS = 4
 
 
 def dynamic(source: Path, target: Path) -> bool:
-    """Write the graph with its matrix products in 8 bits, activations scaled at each call; for transformers."""
+    """Write the graph with its matrix products in 8 bits, activations scaled at each call; for transformers.
+
+    The scale is that of the loudest clip of the call, so the graph asks to be given one at a time.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     written = ir.load(source)
     products = [node for node in _after_logarithms(written.graph, "MatMul") if _is_constant(node.inputs[1])]
     if not products:
         return False
+    written.metadata_props[HEARD_ALONE] = "true"
     quantize_dynamic(
         _ready(written),
         target,

@@ -31,6 +31,9 @@ FOLDER_NAME = "serving"
 FILE_NAME = "serving.json"
 REFERENCE_NAME = "reference.parquet"
 
+HEARD_ALONE = "tenuto.heard_alone"
+"""Metadata of a graph in which what one clip is answered depends on the others of the call."""
+
 ArtefactName = Literal["fp32", "int8-dynamic", "int8-static"]
 
 

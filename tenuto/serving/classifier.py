@@ -54,6 +54,7 @@ class Classifier:
         self._novelty = fitted
         self._session = session
         self._wants_lengths = any(given.name == "lengths" for given in session.get_inputs())
+        self._hears_alone = bundles.HEARD_ALONE in session.get_modelmeta().custom_metadata_map
 
     @classmethod
     def load(cls, folder: Path, artefact: str | None = None, *, threads: int = 1) -> Classifier:
@@ -81,7 +82,7 @@ class Classifier:
         """What the model makes of (n,) float32 waves, mono, in [-1, 1], at `sample_rate_hz`; any lengths."""
         logits: dict[int, Array] = {}
         embeddings: dict[int, npt.NDArray[np.float32]] = {}
-        for positions, batch in self._batches(waves, batch_size):
+        for positions, batch in self._batches(waves, 1 if self._hears_alone else batch_size):
             found = self._session.run(["logits", "embeddings"], self.inputs(batch))
             logits.update(zip(positions, found[0].astype(np.float64), strict=True))
             embeddings.update(zip(positions, found[1], strict=True))

@@ -11,6 +11,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tenuto.exporting import quantization
+from tenuto.serving.classifier import Classifier
+from tests.bundles import write_tones
 from tests.exporting.test_rewriting import answer, assert_same, image, ops
 
 RNG = np.random.default_rng(3)
@@ -78,6 +80,26 @@ def test_a_matrix_product_takes_a_quarter_of_the_space_unless_a_logarithm_follow
     assert kinds == {(16, 24): TensorProto.FLOAT, (24, 8): TensorProto.INT8}
     waves = RNG.uniform(0.1, 1, (3, 16)).astype(np.float32)
     np.testing.assert_allclose(answer(made, waves), answer(product(), waves), atol=0.1)
+
+
+def test_a_loud_clip_in_the_same_call_changes_no_other_answer(tmp_path: Path) -> None:
+    write_tones(tmp_path)
+    weights = RNG.standard_normal((2000, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["waves", "weights"], ["logits"]),
+        helper.make_node("Identity", ["logits"], ["embeddings"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["clips", 2]) for name in ("logits", "embeddings")
+    ]
+    waves = helper.make_tensor_value_info("waves", TensorProto.FLOAT, ["clips", 2000])
+    graph = helper.make_graph(nodes, "product", [waves], outputs, [numpy_helper.from_array(weights, "weights")])
+    product = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(product, str(tmp_path / "product.onnx"))
+    assert quantization.dynamic(tmp_path / "product.onnx", tmp_path / "model.onnx")
+    soft, loud = (scale * RNG.standard_normal(2000).astype(np.float32) for scale in (0.01, 0.5))
+    together = Classifier.load(tmp_path).hear([soft, loud]).embeddings[0]
+    np.testing.assert_allclose(together, soft @ weights, atol=0.03)
 
 
 def test_a_bound_goes_before_the_pool_and_the_answer_is_as_it_was() -> None:
