@@ -6,6 +6,7 @@ It is written beside its final name and renamed at the end, so what lies under t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,8 @@ def _write_graphs(draft: Bundle, clips: pd.DataFrame, data: Path, folder: Path) 
     onnx.save(rewriting.rewrite(onnx.load(str(exported))), str(folder / _FILES["fp32"]))
     classifier = Classifier(draft, session(folder / _FILES["fp32"]))
     waves = _waves(latency.chosen(clips, _CALIBRATION_CLIPS), data, classifier.sample_rate_hz)
-    feeds = (classifier.inputs([wave]) for wave in waves)
+    edges = parity.edge_cases(draft.framing)  # ranges that no training clip reaches
+    feeds = (classifier.inputs([wave]) for wave in itertools.chain(waves, edges))
     reasons: dict[ArtefactName, str] = {"fp32": ""}
     makers: dict[ArtefactName, Callable[[Path], bool]] = {
         "int8-dynamic": lambda target: quantization.dynamic(exported, target),
