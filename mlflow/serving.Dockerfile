@@ -8,7 +8,7 @@ RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir pip==25
 COPY pyproject.toml requirements.lock ./
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock --group serving
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir --no-deps .
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --build-constraint requirements.lock .
 
 FROM ${PYTHON}
 RUN useradd --uid 1000 --create-home tenuto

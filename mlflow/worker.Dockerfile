@@ -12,7 +12,7 @@ RUN version=$(grep '^torch==' requirements.lock) \
     && /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock \
        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$version"
 COPY . .
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock .
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock --build-constraint requirements.lock .
 
 FROM ${PYTHON}
 RUN apt-get update \

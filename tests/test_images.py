@@ -71,6 +71,19 @@ def test_every_image_is_pinned_by_version_and_digest(project_root: Path, compose
         assert set(re.findall(r"(?m)^FROM (\S+)", text)) == {"${PYTHON}"}, name
 
 
+def test_whatever_pip_installs_in_an_image_has_the_locked_version(project_root: Path) -> None:
+    lock = locked(project_root)
+    backends = tomllib.loads((project_root / "pyproject.toml").read_text())["build-system"]["requires"]
+    for package, version in closure(backends):
+        assert package in lock and version in (None, lock[package]), package
+    for name in IMAGES:
+        text = dockerfile(project_root, name).replace("\\\n", "")
+        for line in re.findall(r"pip install --no-cache-dir (.+)", text):
+            builds = line.rstrip().endswith(" .")
+            assert line.startswith("pip==") or "--constraint requirements.lock" in line or "--no-deps" in line, name
+            assert builds == ("--build-constraint requirements.lock" in line), name
+
+
 def test_no_container_runs_as_root_or_gains_rights(project_root: Path, compose: Mapping[str, Any]) -> None:
     for name in IMAGES:
         assert re.findall(r"(?m)^USER (.+)$", dockerfile(project_root, name)) == ["1000:1000"], name
