@@ -16,6 +16,7 @@ from tenuto.serving.state import State
 from tenuto.sound.audio import encode_wav
 from tenuto.tracing import served
 from tests.bundles import SAMPLE_RATE_HZ, tone
+from tests.serving.test_batching import SECONDS, Listener
 from tests.serving.test_models import Registry
 
 LOW = encode_wav(tone(300), SAMPLE_RATE_HZ)
@@ -72,6 +73,22 @@ def test_a_challenger_that_hangs_holds_up_no_answer_and_what_it_misses_is_counte
         assert [client.post("/v1/classify", content=LOW).status_code for _ in range(6)] == [200] * 6
         assert b"tenuto_shadows_left_out_total 4.0" in state.metrics.text()
         may_go_on.set()
+
+
+def test_the_challenger_only_hears_when_nobody_else_s_clip_is_worked_on(registry: Registry) -> None:
+    state = State.make(registry, ServingSettings(challenger_share=1.0), threads=2)
+    listener = Listener()
+    with TestClient(create_app(state)) as client:
+        assert state.models.challenger
+        challenger = Listener()
+        state.models.challenger = replace(state.models.challenger, classifier=challenger)  # type: ignore[arg-type]
+        listener.may_go_on.clear()
+        state.batcher.submit(listener, [tone(300)])  # type: ignore[arg-type]
+        assert listener.is_listening.wait(SECONDS)
+        assert client.post("/v1/classify", content=LOW).status_code == 200
+        assert not challenger.is_listening.wait(0.2)
+        listener.may_go_on.set()
+        assert challenger.is_listening.wait(SECONDS)
 
 
 def test_a_challenger_of_another_rate_hears_the_recording_at_its_own(registry: Registry, tmp_path: Path) -> None:
