@@ -84,9 +84,8 @@ def watch(
     news = looks.news(look, earlier)
     page = workspace.reports / "monitor" / f"{now:%Y%m%dT%H%M%SZ}.html"
     pages.write([*earlier, look], page, previous=previous, command=ROLLBACK)
-    told = events.events(look, news, previous)
-    prefect_events.tell(params.name, told)
-    return Watched(look=look, is_new=bool(news), events=tuple(told), previous=previous, page=page)
+    told = prefect_events.tell(params.name, events.events(look, news, previous))
+    return Watched(look=look, is_new=bool(news), events=told, previous=previous, page=page)
 
 
 def _reference(path: Path, model: str, version: str) -> pd.DataFrame:

@@ -11,11 +11,21 @@ from tenuto.monitoring import events
 log = logging.getLogger(__name__)
 
 
-def tell(model: str, found: Mapping[str, Mapping[str, Any]]) -> None:
-    """Emit `found`, payloads by event (`tenuto.monitoring.events`); without a Prefect server nobody hears them."""
-    from prefect.events import emit_event
+def tell(model: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Emit `found`, payloads by event (`tenuto.monitoring.events`); the names of those that a server was told.
 
+    None without a Prefect server: one that is started for this process alone would have no automation to act.
+    """
+    if not found:
+        return ()
+    from prefect.events import emit_event
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        log.info("no Prefect server to tell of %s; `tenuto up` starts one", ", ".join(found))
+        return ()
     for event, payload in found.items():
         log.info("event %s: %s", event, dict(payload))
         resource = {"prefect.resource.id": events.resource(model), "prefect.resource.name": model}
         emit_event(event, resource=resource, payload=dict(payload))
+    return tuple(found)

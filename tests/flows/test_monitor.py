@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -50,14 +51,17 @@ def registry(tmp_path: Path) -> Registry:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """What Prefect was told: (resource id, payloads by event)."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     heard: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(
         "prefect.events.emit_event",
         lambda event, resource, payload: heard.append((resource["prefect.resource.id"], {event: payload})),
     )
-    return heard
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        yield heard
 
 
 def log(path: Path, frame: pd.DataFrame, version: str = "2") -> None:
@@ -103,6 +107,16 @@ def test_drift_is_told_once_and_stays_on_the_page(tmp_path: Path, registry: Regi
     assert (first.look.status, first.is_new, first.exit_code) == ("drift", True, 2)
     assert (second.look.status, second.is_new, second.exit_code) == ("drift", False, 2)
     assert [(resource, list(events)) for resource, events in told] == [("tenuto.model.bells", ["tenuto.drift.found"])]
+
+
+def test_without_a_prefect_server_nobody_is_told_and_none_is_started(tmp_path: Path, registry: Registry) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    workspace = Workspace(tmp_path)
+    log(workspace.served, traffic.served(np.random.default_rng(1)).assign(level_dbfs=-45.0))
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        found = look(workspace, registry)
+    assert (found.look.status, found.events) == ("drift", ())
 
 
 def test_a_drop_of_quality_proposes_a_rollback_and_moves_nothing(
