@@ -7,6 +7,7 @@ alias; `tenuto promote` does, by hand.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tenuto.deciding import gate, wear
 from tenuto.deciding.policy import load_policy
 from tenuto.errors import RegistryError
 from tenuto.monitoring import challenger as comparison
-from tenuto.records import Evaluation, Record, Verdict
+from tenuto.records import Record, Verdict
 from tenuto.serving.sources import Source
 from tenuto.settings import Params
 from tenuto.tracing import ledger, served
@@ -37,7 +38,7 @@ class Live(Record):
     clips: int = Field(description="labelled clips that both heard")
     verdict: Verdict
     not_judged: tuple[str, ...] = Field(description="rules of the policy that traffic cannot answer")
-    evaluation: Evaluation
+    metrics: dict[str, dict[str, float]] = Field(description="of the challenger as 'candidate', and of the champion")
     entry: int = Field(description="number of the ledger's entry")
 
 
@@ -59,18 +60,21 @@ def judge(workspace: Workspace, params: Params, *, source: Source | None = None)
             "`POST /v1/feedback` takes labels; those of the label queue are of hard clips and do not count."
         )
     name = comparison.account_name(challenger, champion)
-    answers = workspace.runs / name / "probabilities.parquet"
-    evaluated = comparison.evaluate(found, answers, params.evaluate, params.data.labels, _group(params))
     account = wear.account(registered.entries(workspace, params), policy.wear, name)
-    verdict = gate.judge(policy, evaluated, account)
-    entry = registry.record(uri, workspace.ledger, _decision(params.name, challenger, verdict, answers))
+    # the table may name speakers: it is not kept, and can be made again from the log, where an erasure reaches them
+    with tempfile.TemporaryDirectory(prefix="tenuto-live-") as folder:
+        answers = Path(folder) / "answers.parquet"
+        evaluated = comparison.evaluate(found, answers, params.evaluate, params.data.labels, _group(params))
+        verdict = gate.judge(policy, evaluated, account)
+        sha256 = hashlib.sha256(answers.read_bytes()).hexdigest()
+    entry = registry.record(uri, workspace.ledger, _decision(params.name, challenger, verdict, sha256))
     return Live(
         challenger=challenger,
         champion=champion,
         clips=len(found),
         verdict=verdict,
         not_judged=not_judged,
-        evaluation=evaluated,
+        metrics=evaluated.metrics,
         entry=entry.number,
     )
 
@@ -87,7 +91,7 @@ def _group(params: Params) -> str | None:
     return "speaker" if params.split.group == "auto" else params.split.group
 
 
-def _decision(name: str, challenger: str, verdict: Verdict, answers: Path) -> ledger.Decision:
+def _decision(name: str, challenger: str, verdict: Verdict, sha256: str) -> ledger.Decision:
     return ledger.Decision(
         at=datetime.now(UTC),
         actor="monitor",
@@ -97,6 +101,6 @@ def _decision(name: str, challenger: str, verdict: Verdict, answers: Path) -> le
         verdict=verdict.verdict,
         reasons=tuple(rule.plain or f"{rule.rule}: {rule.outcome}" for rule in verdict.rules),
         policy_sha256=verdict.policy_sha256,
-        evidence={"live answers": hashlib.sha256(answers.read_bytes()).hexdigest()},
+        evidence={"live answers": sha256},
         use=wear.use(verdict),
     )

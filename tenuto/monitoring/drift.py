@@ -117,11 +117,15 @@ def _of_numbers(
 ) -> Measured:
     then, later = (_numbers(table[column]) for table in (before, now))
     found = two_sample.of_numbers(then, later, draws)
-    return Measured(name, found.size, LARGE_INDEX, found.p_value, _median(then, unit), _median(later, unit))
+    return Measured(name, found.size, LARGE_INDEX, found.p_value, _in_words(then, unit), _in_words(later, unit))
 
 
-def _median(values: np.ndarray, unit: str) -> str:
-    return f"median {float(np.median(values)):.3g} {unit}".strip() if len(values) else "none"
+def _in_words(values: np.ndarray, unit: str) -> str:
+    """The middle, and where the lowest and highest tenth begin: a change is often in the tails alone."""
+    if not len(values):
+        return "none"
+    low, middle, high = (f"{value:.3g}" for value in np.quantile(values, (0.1, 0.5, 0.9)))
+    return f"{middle} {unit}".strip() + f" ({low} to {high})"
 
 
 def _numbers(values: pd.Series) -> np.ndarray:

@@ -77,6 +77,8 @@ def test_a_lead_on_live_traffic_is_judged_kept_as_evidence_and_moves_nothing(wor
     (entry,) = ledger.read(workspace.ledger)
     assert (entry.event, entry.version, entry.verdict, entry.number) == ("evidence", "2", "promote", found.entry)
     assert entry.aliases == {}
+    assert found.metrics["candidate"]["accuracy"] == 0.98
+    assert not workspace.runs.exists(), "a table that may name speakers is not kept"
     assert entry.use is not None
     assert entry.use.holdout == "live-2-1"
 

@@ -33,7 +33,7 @@ def test_clean_traffic_is_steady() -> None:
 def test_drift_is_named_with_its_figures() -> None:
     found = look(SERVED.assign(level_dbfs=SERVED["level_dbfs"] - 6))
     assert (found.status, found.found) == ("drift", ("level",))
-    assert looks.sentences(found)[1].startswith("How loud the clips are changed: median -2")
+    assert looks.sentences(found)[1].startswith("How loud the clips are changed: -2")
 
 
 def test_a_drop_of_quality_weighs_more_than_drift() -> None:
