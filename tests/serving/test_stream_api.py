@@ -253,6 +253,25 @@ def test_the_log_gets_the_windows_at_which_a_stream_begins_to_say_something_else
     assert frame["audio"].notna().all()
 
 
+def test_random_messages_end_a_stream_and_nothing_else(source: TwoVersions) -> None:
+    generator = np.random.default_rng(0)
+    texts = ["", "{}", "null", '{"end": true}', json.dumps(START), json.dumps(START | {"format": "f32le"}), "\x00"]
+    with serving(source, limits={"upload_timeout_seconds": 0.05}) as (client, state):
+        for _ in range(100):
+            with client.websocket_connect("/v1/stream") as socket:
+                if generator.random() < 0.8:
+                    socket.send_json(START | {"format": str(generator.choice(["s16le", "f32le"]))})
+                for _ in range(generator.integers(1, 4)):
+                    if generator.random() < 0.7:
+                        socket.send_bytes(generator.bytes(int(generator.integers(0, 9000))))
+                    else:
+                        socket.send_text(str(generator.choice(texts)))
+                last = rest_of(socket)[-1]
+                assert last["type"] in ("done", "error")
+        assert state.open_streams == 0
+        assert answers(client, sweep(16000).tobytes())[-1]["type"] == "done"
+
+
 def test_without_a_model_a_stream_is_told_to_come_later(source: TwoVersions) -> None:
     with serving(source) as (client, state):
         state.models.champion = None

@@ -167,8 +167,8 @@ async function begin() {
   return turn;
 }
 
-function newView(rate) {
-  view = { turn, picture: new Picture(rate, Math.min(model.sample_rate_hz, rate) / 2), windows: [], events: [], hop: 0.25, from: 0, to: 1, cursor: null, last: -1 };
+function newView(rate, length = 0) {
+  view = { turn, picture: new Picture(rate, Math.min(model.sample_rate_hz, rate) / 2, length), windows: [], events: [], hop: 0.25, from: 0, to: 1, cursor: null, last: -1 };
   $("lanes").replaceChildren();
   $("time").hidden = false;
   $("heard").hidden = true;
@@ -316,11 +316,16 @@ async function open(file) {
       say(`This browser cannot decode ${file.name}, so that only the server's answer is shown.`);
       return;
     }
-    const drawn = newView(model.sample_rate_hz);
+    const drawn = newView(model.sample_rate_hz, samples.length / model.sample_rate_hz);
     drawn.picture.push(samples);
     drawn.picture.finish();
     settle(drawn, file);
-    await streamTo(drawn, model.sample_rate_hz).sendAll(samples);
+    const progress = setInterval(() => {
+      if (of !== turn || !drawn.windows.length) return;
+      say(`Listening to ${file.name} … ${percent(drawn.windows.at(-1).end_seconds / drawn.picture.seconds)}`);
+      draw();
+    }, 500);
+    await streamTo(drawn, model.sample_rate_hz).sendAll(samples).finally(() => clearInterval(progress));
     if (of !== turn) return;
     settle(drawn, file);
     if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${drawn.windows.length} windows.`);

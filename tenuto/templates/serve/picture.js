@@ -3,10 +3,12 @@
 const FFT = 512;
 const BINS = 128;
 const COLUMNS_PER_SECOND = 100;
-const MOST_COLUMNS = 1600;
+const MOST_COLUMNS = 2000;
 const FLOOR_DB = -90;
 const RANGE_DB = 80;
 
+const COSINES = Float32Array.from({ length: FFT / 2 }, (_, i) => Math.cos((-2 * Math.PI * i) / FFT));
+const SINES = Float32Array.from({ length: FFT / 2 }, (_, i) => Math.sin((-2 * Math.PI * i) / FFT));
 const HANN = Float32Array.from({ length: FFT }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / FFT));
 
 /** Powers of the first FFT / 2 frequencies of FFT samples; radix 2, in place. */
@@ -21,8 +23,7 @@ function powers(samples) {
   }
   for (let size = 2; size <= FFT; size *= 2) {
     for (let k = 0; k < size / 2; k += 1) {
-      const cosine = Math.cos((-2 * Math.PI * k) / size);
-      const sine = Math.sin((-2 * Math.PI * k) / size);
+      const [cosine, sine] = [COSINES[(k * FFT) / size], SINES[(k * FFT) / size]];
       for (let a = k; a < FFT; a += size) {
         const b = a + size / 2;
         const turnedReal = real[b] * cosine - imaginary[b] * sine;
@@ -37,12 +38,14 @@ function powers(samples) {
   return real.subarray(0, FFT / 2).map((value, i) => value * value + imaginary[i] * imaginary[i]);
 }
 
-/** What is drawn of a sound that is not over yet: a column for every hundredth of a second. */
+/** What is drawn of a sound, which may still go on: a column for every hundredth of a second, or fewer if it is long. */
 export class Picture {
-  constructor(rate, topHz) {
+  constructor(rate, topHz, seconds = 0) {
     Object.assign(this, { rate, topHz });
+    this.perSecond = Math.min(COLUMNS_PER_SECOND, (2 * MOST_COLUMNS) / Math.max(seconds, 1));
     this.bins = Math.max(2, Math.min(FFT / 2, Math.round((FFT * topHz) / rate)));
-    this.step = rate / COLUMNS_PER_SECOND;
+    this.step = rate / this.perSecond;
+    this.heard = Math.max(FFT, Math.ceil(this.step));
     this.lows = [];
     this.highs = [];
     this.levels = [];
@@ -59,7 +62,7 @@ export class Picture {
     joined.set(samples, this.rest.length);
     this.samples += samples.length;
     let at = this.column - this.restFrom;
-    for (; at + FFT <= joined.length; at = this.column - this.restFrom) this.draw(joined.subarray(at, at + FFT));
+    for (; at + this.heard <= joined.length; at = this.column - this.restFrom) this.draw(joined.subarray(at, at + this.heard));
     const kept = Math.min(Math.max(at, 0), joined.length);
     this.rest = joined.slice(kept);
     this.restFrom += kept;
@@ -68,8 +71,8 @@ export class Picture {
   /** The columns that are left at the end. */
   finish() {
     while (this.column < this.samples) {
-      const last = new Float32Array(FFT);
-      last.set(this.rest.subarray(this.column - this.restFrom).subarray(0, FFT));
+      const last = new Float32Array(this.heard);
+      last.set(this.rest.subarray(this.column - this.restFrom).subarray(0, this.heard));
       this.draw(last);
     }
   }
@@ -78,7 +81,7 @@ export class Picture {
 
   draw(samples) {
     let [low, high] = [0, 0];
-    for (let i = 0; i < Math.min(this.step, FFT); i += 1) {
+    for (let i = 0; i < this.step; i += 1) {
       low = Math.min(low, samples[i]);
       high = Math.max(high, samples[i]);
     }
@@ -115,7 +118,7 @@ export function colour(name) {
 export function drawWave(canvas, picture, from, to) {
   const [context, width, height] = fitted(canvas);
   context.fillStyle = colour("--soft");
-  const [first, columns] = [from * COLUMNS_PER_SECOND, (to - from) * COLUMNS_PER_SECOND];
+  const [first, columns] = [from * picture.perSecond, (to - from) * picture.perSecond];
   for (let x = 0; x < width; x += 1) {
     let [low, high] = [0, 0];
     const start = Math.max(0, Math.floor(first + (x / width) * columns));
@@ -140,8 +143,8 @@ const RAMP = Array.from({ length: 256 }, (_, level) => {
 
 export function drawSpectrogram(canvas, picture, from, to) {
   const [context, width, height] = fitted(canvas);
-  const first = Math.max(0, Math.floor(from * COLUMNS_PER_SECOND));
-  const span = Math.max(1, Math.round((to - from) * COLUMNS_PER_SECOND));
+  const first = Math.max(0, Math.floor(from * picture.perSecond));
+  const span = Math.max(1, Math.round((to - from) * picture.perSecond));
   const step = Math.ceil(span / MOST_COLUMNS);
   const columns = Math.floor(Math.min(picture.levels.length - first, span) / step);
   if (columns < 1) return;
@@ -179,7 +182,9 @@ export function drawLane(canvas, label, windows, events, from, to) {
     context.globalAlpha = 0.25 + 0.75 * answer.smoothed[label];
     context.fillRect(left, height - tall, Math.max(1, right - left), tall);
   });
-  context.globalAlpha = 0.6;
+  // where windows are closer than a few pixels, the line would hide the rest
+  const isDense = windows.length && width / ((to - from) / (windows.at(-1).end_seconds / windows.length)) < 4;
+  context.globalAlpha = isDense ? 0 : 0.6;
   context.strokeStyle = colour("--ink");
   context.lineWidth = window.devicePixelRatio || 1;
   context.beginPath();
