@@ -22,7 +22,7 @@ from tenuto.records import Record
 from tenuto.settings import Params
 from tenuto.splitting import holdout, splits
 from tenuto.tracing import ledger
-from tenuto.tracing.erasure import finding, refusals, traces
+from tenuto.tracing.erasure import finding, refusals, served, traces
 from tenuto.tracing.erasure.dataset import of
 from tenuto.tracing.erasure.files import write
 from tenuto.tracing.erasure.identities import Identities
@@ -265,9 +265,11 @@ def _enter(workspace: Workspace, params: Params, tracking_uri: str, certificate:
 
 
 def _known(workspace: Workspace, params: Params, tables: list[pd.DataFrame], tracking_uri: str) -> pd.DataFrame:
-    """Every clip that the dataset, its older versions and the runs ever held, each once."""
+    """Every clip that the dataset, its older versions and the runs ever held, or that was sent to a server and named,
+    each once."""
     known = manifest.read(workspace.manifest) if workspace.manifest.is_file() else manifest.empty()
-    for table in (*tables, *(erase.known_clips(tracking_uri, params.name) if _has_store(tracking_uri) else ())):
+    of_runs = erase.known_clips(tracking_uri, params.name) if _has_store(tracking_uri) else ()
+    for table in (*tables, *of_runs, served.known(workspace.served)):
         known = finding.joined(known, table)
     if known.empty:
         raise DatasetError(f"{workspace.root} holds no recordings, so there is nothing to erase.")

@@ -29,7 +29,7 @@ Request = Annotated[
     typer.Option(
         "--served",
         metavar="REQUEST_ID",
-        help="What made the model that answered this request; your service writes the log, nothing here serves yet.",
+        help="What made the model that answered this request: the id that came back with the answer.",
     ),
 ]
 Output = Annotated[

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
+
+from tenuto.records import GROUP_PREFIX
 from tenuto.tracing import kept_audio, served
 from tenuto.tracing.erasure.identities import Identities
 from tenuto.tracing.retention import Removed
 
 Clip = tuple[str, int]
 """Request id and position."""
+
+
+def known(path: Path) -> pd.DataFrame:
+    """The clips whose groups feedback named, as rows of a manifest; one that was not kept gets an id of its own."""
+    table = served.frame(path)
+    table = table[table["groups"].map(bool) & ~table["is_shadow"]]
+    groups = pd.DataFrame(list(table["groups"]), index=table.index).add_prefix(GROUP_PREFIX)
+    clips = pd.DataFrame({"clip_id": [_id(*row) for row in table[["clip_id", "request_id", "position"]].to_numpy()]})
+    clips = clips.set_index(table.index).assign(label=table["true_label"], source=table["request_id"])
+    return clips.assign(family=clips["clip_id"], batch=table["at"].astype(str)).join(groups).drop_duplicates("clip_id")
+
+
+def _id(clip_id: str | None, request_id: str, position: int) -> str:
+    return clip_id or hashlib.sha256(f"{position} {request_id}".encode()).hexdigest()[:32]
 
 
 def of(path: Path, who: Identities) -> list[Clip]:

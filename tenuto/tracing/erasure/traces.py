@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ import pandas as pd
 import tenuto
 from tenuto.errors import WorkspaceError
 from tenuto.records import Record
-from tenuto.tracing.erasure import databases
+from tenuto.tracing.erasure import databases, served
 from tenuto.tracing.erasure.files import write
 from tenuto.tracing.erasure.identities import Identities
 from tenuto.tracing.erasure.records import Purged
@@ -59,9 +60,11 @@ def mentions(workspace: Workspace, who: Identities) -> tuple[Mention, ...]:
 
 
 def held(workspace: Workspace, who: Identities) -> dict[str, int]:
-    """How many files of each kind name her, for a person who asks before anything is done."""
+    """How many files of each kind name her, and how many clips of hers were served, for a person who asks before
+    anything is done."""
     counts = Counter(_kind(workspace, path) for path in _files(workspace) if is_named_in(path, who))
-    return dict(sorted(counts.items()))
+    counts["served predictions"] = len(served.of(workspace.served, who))
+    return dict(sorted((+counts).items()))
 
 
 def purge(
@@ -85,20 +88,30 @@ def purge(
 
 
 def purge_databases(workspace: Workspace, tracking_uri: str, who: Identities) -> tuple[Purged, ...]:
-    """What was rewritten in the MLflow and Prefect databases that are files here; they are then without free pages.
+    """What was rewritten in the databases that are files here, of MLflow, Prefect and what was served; they are then
+    without free pages.
 
     Raises WorkspaceError when one of them stays locked: the erasure is then unfinished.
     """
     done = []
     for place, path, columns in _databases(workspace, tracking_uri):
-        try:
+        with _unlocked(path):
             done.append(Purged(place=place, counts={"entries": databases.scrub(path, columns, who)}))
-        except sqlite3.Error as error:
-            raise WorkspaceError(
-                f"{path} cannot be rewritten ({error}), so the erasure is not finished: end what uses it "
-                "(`tenuto down`), then run `tenuto erase --yes`."
-            ) from error
+    with _unlocked(workspace.served):
+        removed = served.erase(workspace.served, served.of(workspace.served, who))
+        done.append(Purged(place="served predictions", counts=removed.model_dump()))
     return tuple(done)
+
+
+@contextmanager
+def _unlocked(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise WorkspaceError(
+            f"{path} cannot be rewritten ({error}), so the erasure is not finished: end what uses it "
+            "(`tenuto down`), then run `tenuto erase --yes`."
+        ) from error
 
 
 def left(workspace: Workspace, who: Identities) -> tuple[int, tuple[str, ...]]:
@@ -107,6 +120,8 @@ def left(workspace: Workspace, who: Identities) -> tuple[int, tuple[str, ...]]:
     paths = {*_files(workspace), *(path for path in own if path.is_file())}
     hits = {path.relative_to(workspace.root).as_posix() for path in paths if is_named_in(path, who)}
     hits |= {found.file for found in mentions(workspace, who)}
+    if served.of(workspace.served, who):
+        hits.add(workspace.served.relative_to(workspace.root).as_posix())
     return len(paths) + len(_settings(workspace)), tuple(sorted(hits))
 
 
@@ -145,9 +160,11 @@ def _databases(workspace: Workspace, tracking_uri: str) -> Iterator[tuple[str, P
 
 
 def _files(workspace: Workspace) -> Iterator[Path]:
-    """The files under `.tenuto/`, without the journal of the erasure itself, the ledger, which names nobody, and the
-    code that goes with a registered model, whose examples have names too."""
-    passed_over = {workspace.erasure_journal, workspace.ledger}
+    """The files under `.tenuto/`, without the journal of the erasure itself, the ledger, which names nobody, the log of
+    what was served, whose embeddings are bytes of any kind, and the code that goes with a registered model, whose
+    examples have names too."""
+    log = (workspace.served, *workspace.served.parent.glob(f"{workspace.served.name}-*"))
+    passed_over = {workspace.erasure_journal, workspace.ledger, *log}
     for path in sorted(workspace.state.rglob("*")):
         is_code = path.is_relative_to(workspace.mlflow_artifacts) and "code" in path.parts
         if path.is_file() and not path.is_symlink() and path not in passed_over and not is_code:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tenuto.dataset import manifest
 from tenuto.tracing import kept_audio, served
+from tenuto.tracing.erasure import finding
 from tenuto.tracing.erasure import served as erasure
 from tenuto.tracing.erasure.identities import Identities
 from tenuto.tracing.retention import Removed
@@ -43,6 +47,25 @@ def log(tmp_path: Path) -> Path:
 def test_her_clips_are_known_by_feedback_by_their_sound_and_by_name(log: Path) -> None:
     assert erasure.of(log, ANN) == [("heard", 0), ("imported", 0), ("visit-ann-7", 0)]
     assert erasure.of(log.with_name("none"), ANN) == []
+
+
+def test_speakers_that_only_feedback_names_are_known(log: Path) -> None:
+    answered(log, "kept", speaker="zoe", clip_id="c" * 32)
+    table = erasure.known(log).sort_values("group_speaker")
+    assert list(table["group_speaker"]) == ["ann", "bob", "zoe"]
+    assert table["clip_id"].iloc[2] == "c" * 32 and table["clip_id"].str.len().eq(32).all()
+    zoe = Identities.of(manifest.empty().pipe(finding.joined, table), ["c" * 32], [("speaker", "zoe")])
+    assert erasure.of(log, zoe) == [("kept", 0)]
+    assert len(erasure.known(log.with_name("none"))) == 0
+
+
+def test_a_log_that_is_being_read_is_not_called_erased(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(log, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM served").fetchone()
+        with pytest.raises(sqlite3.OperationalError, match="a server is reading it"):
+            erasure.erase(log, erasure.of(log, ANN))
 
 
 def test_they_go_with_shadows_feedback_and_recordings_and_leave_no_readable_rest(log: Path) -> None:

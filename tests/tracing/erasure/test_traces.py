@@ -1,6 +1,7 @@
 import hashlib
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,14 @@ import pytest
 from tenuto import scaffold
 from tenuto.errors import WorkspaceError
 from tenuto.store import ClipStore
+from tenuto.tracing import served
 from tenuto.tracing.erasure import databases, traces
 from tenuto.tracing.erasure.identities import Identities
+from tenuto.tracing.served import Feedback, Served
 from tenuto.workspace import Workspace
 
 ANN, BEN = "a" * 32, "b" * 32
+NOTHING = {"predictions": 0, "feedback": 0, "recordings": 0}
 WHO = Identities(clips=(ANN,), groups=(("speaker", "ann"),))
 
 
@@ -102,4 +106,22 @@ def test_an_erasure_does_not_end_while_a_database_is_locked(
         database.execute("BEGIN IMMEDIATE")
         with pytest.raises(WorkspaceError, match=r"mlflow.db cannot be rewritten .*`tenuto erase --yes`"):
             traces.purge_databases(workspace, "sqlite:///nowhere.db", WHO)
-    assert [done.counts for done in traces.purge_databases(workspace, "http://host", WHO)] == [{"entries": 0}] * 2
+    assert [done.counts for done in traces.purge_databases(workspace, "http://host", WHO)] == [{"entries": 0}] * 2 + [
+        NOTHING
+    ]
+
+
+def test_clips_that_were_sent_to_a_server_are_hers_by_row_and_not_by_chance_bytes(workspace: Workspace) -> None:
+    at = datetime(2026, 3, 3, tzinfo=UTC)
+    for name in ("call-1", "call-2"):
+        row = Served(request_id=name, at=at, model="w", version="1", label="ann", probability=0.5)
+        served.record(workspace.served, row)
+    assert traces.held(workspace, WHO) == {} and traces.left(workspace, WHO)[1] == ()
+    given = Feedback(request_id="call-1", label="up", at=at, groups={"speaker": "ann"})
+    served.feedback(workspace.served, [given])
+    assert traces.held(workspace, WHO) == {"served predictions": 1}
+    assert traces.left(workspace, WHO)[1] == (".tenuto/served.sqlite",)
+    done = traces.purge_databases(workspace, "sqlite:///nowhere.db", WHO)[-1]
+    assert (done.place, done.counts) == ("served predictions", {"predictions": 1, "feedback": 1, "recordings": 0})
+    assert traces.left(workspace, WHO)[1] == ()
+    assert list(served.frame(workspace.served)["request_id"]) == ["call-2"]
