@@ -210,7 +210,9 @@ def deploy(
     serve: Annotated[bool, typer.Option("--serve", help="Schedule and run in this process until Ctrl-C.")] = False,
     json: Json = False,
 ) -> None:
-    """Schedule the retrain flow on the Prefect server (start one with `tenuto up`).
+    """Schedule the retrain flow on the Prefect server (start one with `tenuto up`), and a daily `tenuto monitor`.
+
+    Drift and enough new labels start a retrain as well.
 
     Example: `tenuto deploy --cron '0 3 * * 1' --timezone Europe/Berlin`
     """
