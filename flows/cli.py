@@ -28,6 +28,7 @@ from flows.commands import (
     Set,
     audit,
     backbones,
+    bench,
     compare,
     curve,
     data,
@@ -82,6 +83,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(remedies.app)
+app.add_typer(bench.app)
 app.add_typer(compare.app)
 app.add_typer(tune.app)
 app.add_typer(curve.app)

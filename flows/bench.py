@@ -1,0 +1,75 @@
+"""What `tenuto bench` runs: how fast, large and hungry each way of serving one model is on this machine.
+
+Plain functions and no Prefect flow: nothing is trained and nothing registered.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from flows import servers
+from tasks import bench
+from tenuto.errors import BackboneError
+from tenuto.exporting import measuring
+from tenuto.exporting.measuring import Measured
+from tenuto.learning import preprocessing
+from tenuto.records import Record
+from tenuto.serving import bundle as bundles
+from tenuto.settings import Params
+from tenuto.workspace import Workspace
+
+Progress = Callable[[int, int], None]
+
+
+class Bench(Record):
+    """What one measurement came to; `version` and `mlflow_run` are None for a folder."""
+
+    model: str
+    version: str | None = None
+    mlflow_run: str | None = None
+    clip_seconds: float
+    load_average: float
+    ways: tuple[Measured, ...]
+
+
+def of_folder(folder: Path, seconds: float, on_progress: Progress) -> Bench:
+    """Of a checkpoint, a bundle, or a folder that holds them; BackboneError when there is neither."""
+    checkpoint = next((path.parent for path in sorted(folder.rglob(preprocessing.FILE_NAME))), None)
+    bundle = next((path.parent for path in sorted(folder.rglob(bundles.FILE_NAME))), None)
+    found = measuring.subjects(checkpoint, bundle)
+    if not found:
+        raise BackboneError(f"{folder} holds neither a checkpoint nor an exported model.")
+    threads = sorted({1, os.cpu_count() or 1})
+    ways = measuring.measure(found, seconds=seconds, threads=threads, on_progress=on_progress)
+    return Bench(model=str(folder), clip_seconds=seconds, load_average=os.getloadavg()[0], ways=tuple(ways))
+
+
+def of_version(workspace: Workspace, params: Params, asked: str, seconds: float, on_progress: Progress) -> Bench:
+    """Of a version or an alias; its figures go to the run that made it."""
+    uri = servers.tracking_uri(workspace, params)
+    with tempfile.TemporaryDirectory(prefix="tenuto-bench-") as folder:
+        version = bench.fetch(uri, params.name, asked, Path(folder))
+        found = of_folder(Path(folder), seconds, on_progress)
+    run = bench.log(uri, params.name, version, figures(found.ways))
+    return found.model_copy(update={"model": params.name, "version": version, "mlflow_run": run})
+
+
+def figures(ways: tuple[Measured, ...]) -> dict[str, float]:
+    """Metrics of a run, such as `bench_fp32_p50_ms_1_threads`."""
+    found: dict[str, float] = {}
+    for way in ways:
+        if way.why_not:
+            continue
+        name = f"bench_{way.way.replace('-', '_')}"
+        found[f"{name}_size_mb"] = way.size_mb
+        found[f"{name}_peak_memory_mb"] = way.peak_memory_mb
+        found[f"{name}_cold_start_seconds"] = way.cold_start_seconds
+        for timing in way.timings:
+            for key in ("p50_ms", "p95_ms", "p99_ms", "real_time_factor"):
+                found[f"{name}_{key}_{timing.threads}_threads"] = getattr(timing, key)
+            for size, clips in timing.clips_per_second.items():
+                found[f"{name}_clips_per_second_batch_{size}_{timing.threads}_threads"] = clips
+    return found
