@@ -63,7 +63,7 @@ async def classify(request: Request) -> Response:
     started = time.perf_counter()
     state: State = request.app.state.serving
     model = serving_model(state)
-    clips = await decoded(await received(request, state), state, model.classifier.sample_rate_hz)
+    clips = await decoded(await received(request, state), state, model.classifier.framing)
     try:
         heard = await state.batcher.hear(model.classifier, [clip.wave for clip in clips])
     except BusyError:

@@ -91,7 +91,7 @@ class Shadow:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _hear(self, request_id: str, model: Model, clips: Sequence[Decoded]) -> None:
-        waves = [clip.at(model.classifier.sample_rate_hz) for clip in clips]
+        waves = [clip.at(model.classifier.framing) for clip in clips]
         started = time.perf_counter()
         heard = model.classifier.hear(waves)
         latency_ms = (time.perf_counter() - started) * 1000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tenuto.learning.framing import Wave
+from tenuto.learning.framing import Framing, Wave
 from tenuto.sound.audio import decode_bytes, waveform
 from tenuto.tracing.kept_audio import Sound
 
@@ -19,29 +19,30 @@ class Decoded:
     """A clip that a model can hear."""
 
     wave: Wave
-    """(n,) at `sample_rate_hz`."""
-    sample_rate_hz: int
+    """(n,) at the framing's sample rate: what the model hears of the clip, and not what it cuts off."""
+    framing: Framing
     duration_seconds: float
     """Of the recording."""
     level_dbfs: float
-    """Root mean square of the wave; -inf of digital silence."""
+    """Root mean square of the recording; -inf of digital silence."""
     sound: Sound
     """As it was sent: the file, or the samples."""
 
-    def at(self, sample_rate_hz: int) -> Wave:
-        """The wave at another model's rate, made from the recording."""
-        if sample_rate_hz == self.sample_rate_hz:
-            return self.wave
-        return decoded(self.sound, sample_rate_hz).wave
+    def at(self, framing: Framing) -> Wave:
+        """What another model hears of it, made from the recording where that is something else."""
+        theirs, own = (framing.sample_rate_hz, framing.longest), (self.framing.sample_rate_hz, self.framing.longest)
+        return self.wave if theirs == own else decoded(self.sound, framing).wave
 
 
-def decoded(sound: Sound, sample_rate_hz: int, *, max_seconds: float | None = None) -> Decoded:
-    """The clip as a model hears it that wants `sample_rate_hz`; raises ClipError when it cannot be used."""
+def decoded(sound: Sound, framing: Framing, *, max_seconds: float | None = None) -> Decoded:
+    """The clip as a model of that framing hears it; raises ClipError when it cannot be used."""
     recording = sound
     if isinstance(recording, bytes):
         recording = decode_bytes(recording, max_duration_seconds=max_seconds, max_samples=_MOST_SAMPLES)
-    wave = waveform(recording, sample_rate_hz)
-    return Decoded(wave, sample_rate_hz, recording.duration_seconds, level_dbfs(wave), sound)
+    wave = waveform(recording, framing.sample_rate_hz)
+    # a copy, so that clips that wait do not keep the minutes around it in memory
+    heard = framing.fit(wave, framing.longest).copy() if len(wave) > framing.longest else wave
+    return Decoded(heard, framing, recording.duration_seconds, level_dbfs(wave), sound)
 
 
 def level_dbfs(wave: Wave) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tenuto.serving.answering import Notes
@@ -28,8 +28,8 @@ class State:
     notes: Notes
     recorder: Recorder | None
     """Keeps what was served; None when nothing is to be kept."""
-    decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "decodes"))
-    """Few, since a decoded clip takes far more memory than an encoded one."""
+    decoders: ThreadPoolExecutor
+    """Few, since a clip takes far more memory while it is decoded than before and after."""
     open_streams: int = 0
 
     @classmethod
@@ -63,7 +63,8 @@ class State:
         metrics.gauge("tenuto_waiting_clips", "Clips that wait to be heard.", lambda: batcher.waiting)
         if recorder is not None:
             metrics.gauge("tenuto_log_dropped", "Predictions that did not get into the log.", lambda: recorder.dropped)
-        state = cls(models, settings, batcher, shadow, metrics, notes, recorder)
+        decoders = ThreadPoolExecutor(max(threads, 2), "decodes")
+        state = cls(models, settings, batcher, shadow, metrics, notes, recorder, decoders)
         metrics.gauge("tenuto_open_streams", "Streams that are open.", lambda: state.open_streams)
         return state
 

@@ -196,8 +196,8 @@ class _Connection:
         if answer.smoothed_label == self._noted:
             return
         self._noted = answer.smoothed_label
-        rate_hz = self._model.classifier.sample_rate_hz
-        clips = [decoded(Recording(cut.wave[:, None], rate_hz, "samples", False), rate_hz)]
+        framing = self._model.classifier.framing
+        clips = [decoded(Recording(cut.wave[:, None], framing.sample_rate_hz, "samples", False), framing)]
         answers = answers_of(self._request_id, self._model, clips, heard, answer.latency_ms)
         self._state.notes.put(answers, clips, heard, first=cut.position)
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, WithJ
 from starlette.datastructures import UploadFile
 
 from tenuto.errors import ClipError
+from tenuto.learning.framing import Framing
 from tenuto.records import Record
 from tenuto.serving import sounds
 from tenuto.serving.problems import ProblemError, explained
@@ -79,10 +80,10 @@ async def received(request: Request, state: State) -> list[Upload]:
     return uploads
 
 
-async def decoded(uploads: list[Upload], state: State, sample_rate_hz: int) -> list[Decoded]:
+async def decoded(uploads: list[Upload], state: State, framing: Framing) -> list[Decoded]:
     """The clips as a model hears them; ProblemError naming the first that cannot be used."""
     loop, longest = asyncio.get_running_loop(), state.settings.limits.max_seconds
-    waves = [loop.run_in_executor(state.decoders, _decoded, upload, sample_rate_hz, longest) for upload in uploads]
+    waves = [loop.run_in_executor(state.decoders, _decoded, upload, framing, longest) for upload in uploads]
     found = await asyncio.gather(*waves, return_exceptions=True)
     for upload, one in zip(uploads, found, strict=True):
         if isinstance(one, ClipError):
@@ -135,7 +136,7 @@ def _check(recording: Recording, max_seconds: float) -> None:
         raise ClipError("not-finite", "a sample is too large for 32 bits")
 
 
-def _decoded(upload: Upload, sample_rate_hz: int, max_seconds: float) -> Decoded:
+def _decoded(upload: Upload, framing: Framing, max_seconds: float) -> Decoded:
     if isinstance(upload.sound, Recording):
         _check(upload.sound, max_seconds)
-    return sounds.decoded(upload.sound, sample_rate_hz, max_seconds=max_seconds)
+    return sounds.decoded(upload.sound, framing, max_seconds=max_seconds)

@@ -21,7 +21,6 @@ class Listener:
 
     def __init__(self) -> None:
         self.framing = FRAMING
-        self.sample_rate_hz = SAMPLE_RATE_HZ
         self.batches: list[list[float]] = []
         self.may_go_on = threading.Event()
         self.may_go_on.set()

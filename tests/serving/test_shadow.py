@@ -15,7 +15,7 @@ from tenuto.serving.shadow import is_drawn
 from tenuto.serving.state import State
 from tenuto.sound.audio import encode_wav
 from tenuto.tracing import served
-from tests.bundles import SAMPLE_RATE_HZ, tone
+from tests.bundles import FRAMING, SAMPLE_RATE_HZ, tone
 from tests.serving.test_batching import SECONDS, Listener
 from tests.serving.test_models import Registry
 
@@ -58,7 +58,7 @@ def test_a_challenger_that_hangs_holds_up_no_answer_and_what_it_misses_is_counte
     may_go_on, has_begun = threading.Event(), threading.Event()
 
     class Hangs:
-        sample_rate_hz = SAMPLE_RATE_HZ
+        framing = FRAMING
 
         def hear(self, waves: Any) -> Any:
             has_begun.set()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tenuto.serving.app import create_app
+from tenuto.serving.classifier import Classifier
 from tenuto.serving.settings import ServingSettings
-from tenuto.serving.sounds import level_dbfs
+from tenuto.serving.sounds import decoded, level_dbfs
 from tenuto.serving.sources import FolderSource
 from tenuto.serving.state import State
-from tenuto.sound.audio import encode_wav
+from tenuto.sound.audio import decode_bytes, encode_wav, waveform
 from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 
 WAV = encode_wav(tone(300), SAMPLE_RATE_HZ)
@@ -83,6 +86,26 @@ def test_a_file_is_named_that_cannot_be_used(client: TestClient) -> None:
 def test_what_curl_sends_by_default_is_taken_for_sound(client: TestClient) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert client.post("/v1/classify", content=WAV, headers=headers).status_code == 200
+
+
+def test_of_a_long_clip_only_what_is_heard_stays_in_memory_and_the_answer_is_the_same(tmp_path: Path) -> None:
+    write_tones(tmp_path)
+    classifier = Classifier.load(tmp_path)
+    framing = classifier.framing
+    # low around its middle, high before and after
+    wave = np.concatenate([tone(3000, 20), tone(300, 20), tone(3000, 20)])
+    clip = decoded(encode_wav(wave, SAMPLE_RATE_HZ), framing)
+    assert (clip.duration_seconds, clip.wave.nbytes, clip.wave.base) == (60, framing.longest * 4, None)
+    np.testing.assert_array_equal(
+        classifier.hear([clip.wave]).probabilities, classifier.hear([waveform_of(wave)]).probabilities
+    )
+    longer = replace(framing, max_seconds=30.0)
+    assert clip.at(framing) is clip.wave
+    assert len(clip.at(longer)) == longer.longest
+
+
+def waveform_of(wave: np.ndarray) -> np.ndarray:
+    return waveform(decode_bytes(encode_wav(wave, SAMPLE_RATE_HZ)), SAMPLE_RATE_HZ)
 
 
 def test_levels_are_those_of_signals_one_knows() -> None:
