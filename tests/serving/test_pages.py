@@ -25,9 +25,17 @@ from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 from tests.reporting.test_report import OVERFLOWING, SCROLLS
 from tests.serving.test_stream_api import TwoVersions
 
-CARD = (
-    "# Model card: tones\n\nTells **high** from low <b>tones</b>.\n\n| Class | F1 |\n| --- | ---: |\n| high | 0.99 |\n"
-)
+CARD = """# Model card: tones
+
+Tells **high** from *low* <b>tones</b>.
+- By `pitch`
+  alone.
+- Not by 2\\*pi.
+
+| Class | F1 |
+| --- | ---: |
+| high | 0.99 |
+"""
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +278,10 @@ def test_the_card_is_text_and_never_markup(browser: Any, address: str) -> None:
     browser.execute_script("document.getElementById('card').open = true")
     card = browser.find_element("id", "card")
     assert "Tells high from low <b>tones</b>." in card.text
+    assert [item.text for item in card.find_elements("css selector", "ul:only-of-type li")] == [
+        "By pitch alone.",
+        "Not by 2*pi.",
+    ]
     assert [cell.text for cell in card.find_elements("css selector", "td")] == ["high", "0.99"]
 
 

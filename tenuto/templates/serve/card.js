@@ -1,6 +1,6 @@
 // The Markdown that model cards are made of, as elements: text from a card is never markup of this page.
 
-const INLINE = /`([^`]+)`|\*\*((?:\\.|[^*])+)\*\*|\[((?:\\.|[^\]])*)\]\((https?:[^)\s]+)\)|\\([!-/:-@[-`{-~])/;
+const INLINE = /`([^`]+)`|\*\*((?:\\.|[^*])+)\*\*|\*((?:\\.|[^*\s])(?:\\.|[^*])*)\*|\[((?:\\.|[^\]])*)\]\((https?:[^)\s]+)\)|\\([!-/:-@[-`{-~])/;
 
 function element(tag, ...children) {
   const made = document.createElement(tag);
@@ -12,10 +12,11 @@ function inline(text) {
   const parts = [];
   let rest = text;
   for (let found = INLINE.exec(rest); found; found = INLINE.exec(rest)) {
-    const [whole, code, strong, name, address, escaped] = found;
+    const [whole, code, strong, weak, name, address, escaped] = found;
     parts.push(rest.slice(0, found.index));
     if (code !== undefined) parts.push(element("code", code));
     else if (strong !== undefined) parts.push(element("b", ...inline(strong)));
+    else if (weak !== undefined) parts.push(element("em", ...inline(weak)));
     else if (address !== undefined) parts.push(Object.assign(element("a", ...inline(name)), { href: address, rel: "noreferrer" }));
     else parts.push(escaped);
     rest = rest.slice(found.index + whole.length);
@@ -39,7 +40,8 @@ function table(lines) {
 /** The elements of a card. */
 export function rendered(markdown) {
   const made = [];
-  const blocks = markdown.replace(/^---\n[\s\S]*?\n---\n/, "").split(/\n(?:\s*\n)+/);
+  // a blank line ends a block, and so does the first item of a list after anything else
+  const blocks = markdown.replace(/^---\n[\s\S]*?\n---\n/, "").replace(/^(?![-*] |\s)(.+)\n(?=[-*] )/gm, "$1\n\n").split(/\n(?:\s*\n)+/);
   for (const block of blocks) {
     let lines = block.split("\n").filter((line) => line.trim());
     while (lines.length && lines[0].startsWith("#")) made.push(element("h3", ...inline(lines.shift().replace(/^#+\s*/, ""))));
