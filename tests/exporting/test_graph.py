@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tenuto.errors import ExportError
-from tenuto.exporting import graph
+from tenuto.exporting import graph, rewriting
 from tenuto.exporting.parity import edge_cases
 from tenuto.learning.backbones import pooled
 from tenuto.learning.predictor import Predictor
@@ -45,7 +45,8 @@ SLOW = [
 
 
 def exported(model: Predictor, folder: Path) -> Classifier:
-    proto = graph.export(model.model, model.preprocessing)
+    """The fp32 artefact of a bundle."""
+    proto = rewriting.rewrite(graph.export(model.model, model.preprocessing))
     onnx.save(proto, str(folder / "model.onnx"))
     dims = proto.graph.output[1].type.tensor_type.shape.dim[1].dim_value
     return Classifier(draft(model, dims), session(folder / "model.onnx"))
