@@ -140,7 +140,15 @@ def test_everything_comes_from_the_server_itself_and_nothing_runs_that_is_writte
         assert re.search(r"<script(?![^>]*src=)|\son\w+=|\sstyle=", response.text) is None
         for name in re.findall(r'"(assets/[^"]+)"', response.text):
             assert client.get(name).status_code == 200
-        for name in ("assets/capture.js", "assets/picture.js", "assets/sound.js", "assets/card.js"):
+        for name in (
+            "assets/capture.js",
+            "assets/answer.js",
+            "assets/elements.js",
+            "assets/timeline.js",
+            "assets/picture.js",
+            "assets/sound.js",
+            "assets/card.js",
+        ):
             assert client.get(name).headers["content-type"].startswith("text/javascript")
         assert client.get("/assets/report.html.j2").status_code == 404
         assert client.get("/assets/..%2fserve%2findex.html").status_code == 404

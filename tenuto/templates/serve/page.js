@@ -1,24 +1,12 @@
+import { askForTruth, showAnswer } from "./answer.js";
 import { rendered } from "./card.js";
-import { Picture, drawLane, drawSpectrogram, drawWave, marks } from "./picture.js";
+import { $, fact, percent, seconds } from "./elements.js";
+import { Picture } from "./picture.js";
 import { Stream, decode, openMicrophone, wav } from "./sound.js";
+import { draw, point } from "./timeline.js";
 
 const LIVE_SECONDS = 20;
 const MOST_RECORDED_SECONDS = 120;
-const ALL_LANES = 12;
-const FEW_LANES = 8;
-const LEAST_IN_LANE = 0.1; // of a smoothed probability, for a lane when there are many labels
-
-const $ = (id) => document.getElementById(id);
-const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)}\u00a0%`;
-const seconds = (value) => `${value.toFixed(2)}\u00a0s`;
-
-/** Puts a name into its place, without its middle where it is too long: names that go together often begin alike. */
-function fit(place, name) {
-  place.title = place.textContent = name;
-  for (let left = Math.min(name.length, 32) - 1; left > 3 && place.scrollWidth > place.clientWidth; left -= 1) {
-    place.textContent = `${name.slice(0, Math.ceil(left / 2))}…${name.slice(-Math.floor(left / 2))}`;
-  }
-}
 
 let model = null;
 let key = "";
@@ -31,16 +19,6 @@ let stream = null; // the connection that the sound on show goes over
 function say(text, isBad = false) {
   $("status").textContent = text;
   $("status").classList.toggle("bad", isBad);
-}
-
-function fact(name, value, className = "") {
-  const row = document.createElement("div");
-  const [term, told] = [document.createElement("dt"), document.createElement("dd")];
-  term.textContent = name;
-  told.textContent = value;
-  told.className = className;
-  row.append(term, told);
-  return row;
 }
 
 /** The JSON of an endpoint; throws what the server says is wrong. */
@@ -73,50 +51,6 @@ async function showModel() {
   );
   $("card").hidden = !model.card;
   if (model.card) $("card").querySelector("div").replaceChildren(...rendered(model.card));
-}
-
-function showAnswer(label, probabilities, { isUnknown, novelty, facts, source, spoken }) {
-  $("answer").hidden = false;
-  $("source").textContent = source;
-  const given = label === "" ? "no label" : label.replaceAll(";", ", ");
-  $("label").textContent = given;
-  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]).slice(0, 5);
-  $("probability").textContent = isUnknown ? "" : percent(probabilities[label] ?? ranked[0][1]);
-  document.querySelector(".said").classList.toggle("unknown", isUnknown);
-  const measured = novelty > 1 ? ` (novelty ${novelty.toFixed(2)}, above 1 is unknown)` : "";
-  $("remark").textContent = isUnknown ? `Too unlike the training clips to be given a label${measured}.` : "";
-  const labels = label.split(";");
-  $("labels").replaceChildren(...ranked.map(([name, probability]) => {
-    const row = document.createElement("li");
-    row.className = labels.includes(name) ? "given" : "";
-    for (const [className, text] of [["name", ""], ["track", ""], ["num", percent(probability)]]) {
-      const part = document.createElement("span");
-      part.className = className;
-      part.textContent = text;
-      row.append(part);
-    }
-    const bar = document.createElement("i");
-    bar.className = "bar";
-    bar.style.setProperty("--a", probability);
-    row.children[1].append(bar);
-    return row;
-  }));
-  $("facts").replaceChildren(...facts);
-  ranked.forEach(([name], i) => fit($("labels").children[i].firstChild, name));
-  $("truth").hidden = true;
-  if (spoken) $("spoken").textContent = isUnknown ? "unknown" : `${given}, ${$("probability").textContent}`;
-}
-
-/** Lets a person say what a clip was in truth, where the server keeps that. */
-function askForTruth(answer) {
-  const select = $("truth").querySelector("select");
-  select.multiple = model.kind === "many";
-  select.required = model.kind === "one";
-  select.replaceChildren(...[...model.labels, "unknown"].map((label) => new Option(label === "unknown" ? "something else" : label, label)));
-  select.value = answer.label;
-  $("truth").dataset.request = answer.request_id;
-  $("truth").hidden = !model.takes_feedback;
-  $("thanks").textContent = "";
 }
 
 async function sayTruth() {
@@ -156,7 +90,7 @@ async function classify(blob, name, of) {
       fact("Request", answer.request_id.slice(0, 12), "id"),
     ],
   });
-  askForTruth(answer);
+  askForTruth(answer, model);
 }
 
 /** Another sound is on show from now on. */
@@ -193,78 +127,15 @@ function hear(message, of) {
   }
 }
 
-function lanes() {
-  if (model.labels.length <= ALL_LANES) return model.labels;
-  const most = new Map(model.labels.map((label) => [label, 0]));
-  for (const answer of view.windows) {
-    for (const label of model.labels) most.set(label, Math.max(most.get(label), answer.smoothed[label]));
-  }
-  const likely = [...most].filter(([, probability]) => probability >= LEAST_IN_LANE).sort((a, b) => b[1] - a[1]);
-  const shown = new Set(likely.slice(0, FEW_LANES).map(([label]) => label));
-  return model.labels.filter((label) => shown.has(label));
-}
-
-function draw() {
-  const { picture, windows, events, from, to } = view;
-  drawWave($("wave"), picture, from, to);
-  drawSpectrogram($("spectrogram"), picture, from, to);
-  const shown = lanes();
-  if ([...$("lanes").children].filter((part) => part.tagName === "SPAN").map((part) => part.title).join("\n") !== shown.join("\n")) {
-    $("lanes").replaceChildren(...shown.flatMap((label) => {
-      const [name, canvas] = [document.createElement("span"), document.createElement("canvas")];
-      name.className = "gutter";
-      name.title = label;
-      canvas.className = "lane";
-      canvas.dataset.label = label;
-      return [name, canvas];
-    }));
-    $("lanes").querySelectorAll("span").forEach((name) => fit(name, name.title));
-  }
-  for (const canvas of $("lanes").querySelectorAll("canvas")) {
-    drawLane(canvas, canvas.dataset.label, windows, events, from, to);
-  }
-  $("axis").replaceChildren(...marks(from, to, Math.max(3, $("axis").clientWidth / 70)).map((mark) => {
-    const text = document.createElement("span");
-    text.textContent = `${Number(mark.toFixed(1))} s`;
-    const place = (mark - from) / (to - from);
-    text.style.left = `${100 * place}%`;
-    text.className = place < 0.03 ? "first" : place > 0.97 ? "last" : "";
-    return text;
-  }));
-  const [top, bottom] = [document.createElement("span"), document.createElement("span")];
-  top.textContent = `${Number((picture.topHz / 1000).toFixed(1))} kHz`;
-  bottom.textContent = "0";
-  $("band").replaceChildren(top, bottom);
-  point();
-}
-
-/** Puts the cursor where it is, and says what was heard there. */
-function point() {
-  const { cursor, from, to, windows } = view;
-  const slider = $("timeline");
-  slider.setAttribute("aria-valuemax", to.toFixed(2));
-  slider.setAttribute("aria-valuenow", (cursor ?? to).toFixed(2));
-  $("cursor").hidden = cursor === null;
-  const distance = (answer) => Math.abs(answer.middle_seconds - cursor);
-  const nearest = cursor === null || !windows.length ? null : windows.reduce((a, b) => (distance(b) < distance(a) ? b : a));
-  let text = windows.length && !recording ? "Arrow keys or a tap show what was heard at a place." : "";
-  if (nearest) {
-    const ranked = Object.entries(nearest.smoothed).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    text = `${seconds(cursor)}: ${nearest.smoothed_label === "unknown" ? "unknown; " : ""}${ranked.map(([label, p]) => `${label} (${percent(p)})`).join(", ")}`;
-  }
-  $("readout").textContent = text;
-  slider.setAttribute("aria-valuetext", text);
-  if (cursor !== null) {
-    const wave = $("wave");
-    $("cursor").style.left = `${wave.offsetLeft + (wave.clientWidth * (cursor - from)) / (to - from)}px`;
-  }
+function redraw() {
+  draw(view, model.labels, recording !== null);
 }
 
 function moveTo(place) {
   if (!view || recording) return;
   view.cursor = Math.max(view.from, Math.min(view.to, place));
   if ($("player").src) $("player").currentTime = view.cursor;
-  point();
+  point(view, recording !== null);
 }
 
 /** Everything of a sound that is over: its whole length, its events in words, and the sound to be played. */
@@ -284,7 +155,7 @@ function settle(of, blob) {
     }
     return row;
   }));
-  draw();
+  redraw();
 }
 
 /** Answers of a stream go to a view, until there is another one. */
@@ -323,7 +194,7 @@ async function open(file) {
     const progress = setInterval(() => {
       if (of !== turn || !drawn.windows.length) return;
       say(`Listening to ${file.name} … ${percent(drawn.windows.at(-1).end_seconds / drawn.picture.seconds)}`);
-      draw();
+      redraw();
     }, 500);
     await streamTo(drawn, model.sample_rate_hz).sendAll(samples).finally(() => clearInterval(progress));
     if (of !== turn) return;
@@ -376,7 +247,7 @@ function live() {
   const of = recording.view;
   const now = of.picture.seconds;
   Object.assign(of, { from: Math.max(0, now - LIVE_SECONDS), to: Math.max(now, LIVE_SECONDS) });
-  draw();
+  redraw();
   const answer = of.windows.at(-1);
   if (answer && answer.window !== of.last) {
     of.last = answer.window;
@@ -470,10 +341,10 @@ $("timeline").addEventListener("pointerdown", (event) => {
 $("player").addEventListener("timeupdate", () => {
   if ($("player").paused || recording) return;
   view.cursor = $("player").currentTime;
-  point();
+  point(view, recording !== null);
 });
-new ResizeObserver(() => view && draw()).observe($("timeline"));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view && draw());
+new ResizeObserver(() => view && redraw()).observe($("timeline"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view && redraw());
 
 showModel().catch((error) => {
   $("model").textContent = "no model";
