@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import Request
-from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 from starlette.datastructures import UploadFile
 
 from tenuto.errors import ClipError
@@ -19,9 +19,10 @@ from tenuto.serving import sounds
 from tenuto.serving.problems import ProblemError, explained
 from tenuto.serving.sounds import Decoded
 from tenuto.serving.state import State
-from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
+from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording, check_samples
 from tenuto.tracing.kept_audio import Sound
 
+_Sample = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _MOST_JSON_BYTES = 8_000_000
 """Samples as text take forty times their size while they are read; a file takes little more than its own."""
 
@@ -40,7 +41,7 @@ class SentClip(Record):
     """One clip in a JSON body: `audio`, or `samples` with their rate."""
 
     audio: Base64 | None = Field(default=None, description="a wav, flac, ogg or mp3 file, base64")
-    samples: tuple[FiniteFloat, ...] | None = Field(default=None, description="mono, full scale is 1")
+    samples: tuple[_Sample, ...] | None = Field(default=None, description="mono, full scale is 1")
     sample_rate_hz: int | None = Field(default=None, ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)
 
     @model_validator(mode="after")
@@ -132,8 +133,7 @@ def _check(recording: Recording, max_seconds: float) -> None:
         raise ClipError("no-samples", "the list is empty")
     if recording.duration_seconds > max_seconds:
         raise ClipError("too-long", f"{recording.duration_seconds:.1f} s, at most {max_seconds:g} s wanted; cut it up")
-    if not np.isfinite(recording.samples).all():
-        raise ClipError("not-finite", "a sample is too large for 32 bits")
+    check_samples(recording.samples)
 
 
 def _decoded(upload: Upload, framing: Framing, max_seconds: float) -> Decoded:

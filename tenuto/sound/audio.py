@@ -27,6 +27,7 @@ Wave = npt.NDArray[np.float32]
 MIN_SAMPLE_RATE_HZ = 2_000
 MAX_SAMPLE_RATE_HZ = 768_000
 
+_LOUDEST = 1e12
 _DEAD_BELOW_LOUDEST_DB = 60.0
 _CANCELLED_BELOW_LOUDEST_DB = 20.0
 _BLOCK_FRAMES = 4096
@@ -94,11 +95,19 @@ def decode_file(
         _check_header(sound, max_duration_seconds, max_samples)
         samples, is_cut = _read_frames(sound, size_bytes)
         codec, sample_rate_hz = f"{sound.format}/{sound.subtype}", sound.samplerate
+    check_samples(samples)
+    is_truncated = is_cut or _lacks_announced_bytes(file, size_bytes) or _lacks_last_page(file, size_bytes)
+    return Recording(samples, sample_rate_hz, codec, is_truncated)
+
+
+def check_samples(samples: Wave) -> None:
+    """Raises ClipError when a sample is NaN, infinite or beyond all sound: filters would make NaN of the latter."""
     if not np.isfinite(samples).all():
         count = int(np.count_nonzero(~np.isfinite(samples)))
         raise ClipError("not-finite", f"{count} of {samples.size} samples are NaN or infinite")
-    is_truncated = is_cut or _lacks_announced_bytes(file, size_bytes) or _lacks_last_page(file, size_bytes)
-    return Recording(samples, sample_rate_hz, codec, is_truncated)
+    peak = max(samples.max(initial=0.0), -samples.min(initial=0.0))
+    if peak > _LOUDEST:
+        raise ClipError("impossible-level", f"a sample is {peak:.1e}, where full scale is 1; the file is damaged")
 
 
 def open_recording(path: Path) -> io.BufferedReader:

@@ -45,7 +45,7 @@ def encoded(sound: bytes) -> str:
         ([{"samples": [0.1]}], "clips.0: wanted either `audio` or `samples` with `sample_rate_hz`"),
         ([{"audio": encoded(WAV), "sample_rate_hz": 8000}], "clips.0: wanted either `audio` or `samples`"),
         ([{"samples": [], "sample_rate_hz": 8000}], "clip 1 cannot be used: the list is empty (no-samples)"),
-        ([{"samples": [1e39], "sample_rate_hz": 8000}], "clip 1 cannot be used: a sample is too large for 32 bits"),
+        ([{"samples": [1e39], "sample_rate_hz": 8000}], "clip 1 cannot be used: 1 of 1 samples are NaN or infinite"),
         ([{"samples": ["a"], "sample_rate_hz": 8000}], "clips.0.samples.0: "),
         ([{"samples": [0.1], "sample_rate_hz": 100}], "clips.0.sample_rate_hz: "),
         ([{"sample": [0.1]}], "clips.0.sample: "),

@@ -80,6 +80,7 @@ def test_chunks_before_and_after_the_samples_do_not_look_like_truncation():
         (coded(tone(440))[:44], "no-samples", "WAV"),
         (coded(tone(440), file_format="FLAC")[:300], "decode-failed", "."),
         (coded(np.array([0.1, np.nan, np.inf], "f4"), subtype="FLOAT"), "not-finite", "2 of 3"),
+        (coded(np.array([0.1, -2e38, 0.2], "f4"), subtype="FLOAT"), "impossible-level", "where full scale is 1"),
         (coded(tone(5, rate_hz=1_000), 1_000), "impossible-rate", "1000 Hz"),
     ],
 )
