@@ -143,8 +143,9 @@ class _Process(subprocess.Popen[str]):
 
 @contextlib.contextmanager
 def _process(subject: Subject, threads: int, seconds: float) -> Iterator[_Process]:
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", __name__, subject.way, str(subject.folder), str(threads), str(seconds)]
+    path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)  # the modules of this process, none else
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore", "PYTHONPATH": path}
+    command = [sys.executable, "-P", "-m", __name__, subject.way, str(subject.folder), str(threads), str(seconds)]
     started = time.perf_counter()
     with _Process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
