@@ -51,12 +51,14 @@ def served(exported: Exported | None) -> list[str]:
     if exported is None:
         return []
     if exported.bundle is None:
-        return [f"It was not exported, and is served from its checkpoint by MLflow alone: {exported.reason}"]
+        return [f"The candidate was not exported, and is served from its checkpoint by MLflow alone: {exported.reason}"]
     best = exported.bundle.artefact()
-    found = [f"It is served as an ONNX graph, {best.name}. Speed and size are those of the graph, on one thread."]
+    found = [
+        f"The candidate is served as an ONNX graph, {best.name}; its speed and size are the graph's, on one thread."
+    ]
     if best.parity:
         found.append(
-            f"The graph gives {best.parity.agreement:.1%} of {best.parity.clips} test clips the label that the "
+            f"The graph gives {100 * best.parity.agreement:.1f} % of {best.parity.clips} test clips the label that the "
             f"checkpoint in PyTorch gives; macro-F1 changes by {best.parity.macro_f1_change:+.4f}."
         )
     left_out = [artefact for artefact in exported.bundle.artefacts if not artefact.is_published]

@@ -44,9 +44,9 @@ def test_what_will_serve_is_what_budgets_judge(retrained: Path) -> None:
     export = json.loads((artifacts / "export" / "export.json").read_text())
     assert export["bundle"]["best"] == "fp32" and "folder" not in export
     card = (artifacts / "card" / "model-card.md").read_text()
-    assert "It is served as an ONNX graph, fp32" in card
+    assert "The candidate is served as an ONNX graph, fp32" in card
     assert "Candidate in PyTorch" in card
-    assert "It is served as an ONNX graph, fp32" in Workspace(retrained).latest_report().read_text()
+    assert "The candidate is served as an ONNX graph, fp32" in Workspace(retrained).latest_report().read_text()
 
 
 def test_a_run_that_is_taken_up_again_exports_nothing_anew_and_one_without_a_bundle_registers(
@@ -67,4 +67,4 @@ def test_a_run_that_is_taken_up_again_exports_nothing_anew_and_one_without_a_bun
     assert version.tags["tenuto.served_by"] == "not exported: It has no graph."
     assert not (Path(version.source.removeprefix("file://")) / "artifacts" / "serving").exists()
     page = Path(other["report"]).read_text()
-    assert "It was not exported" in page and "It has no graph." in page
+    assert "The candidate was not exported" in page and "It has no graph." in page

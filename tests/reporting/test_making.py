@@ -92,8 +92,8 @@ def test_with_thresholds_the_confidence_is_that_of_the_label_given(whole: card.C
 
 def test_what_serves_is_said_with_its_parity_and_what_may_not_serve_with_its_reason() -> None:
     assert making.served(two_artefacts()) == [
-        "It is served as an ONNX graph, fp32. Speed and size are those of the graph, on one thread.",
-        "The graph gives 99.5% of 200 test clips the label that the checkpoint in PyTorch gives; macro-F1 changes by "
+        "The candidate is served as an ONNX graph, fp32; its speed and size are the graph's, on one thread.",
+        "The graph gives 99.5 % of 200 test clips the label that the checkpoint in PyTorch gives; macro-F1 changes by "
         "-0.0020.",
         "int8-static may not serve: it says otherwise of 3 clips.",
     ]
@@ -101,5 +101,8 @@ def test_what_serves_is_said_with_its_parity_and_what_may_not_serve_with_its_rea
 
 def test_a_candidate_that_was_not_exported_says_why_and_an_old_run_says_nothing() -> None:
     (sentence,) = making.served(Exported(reason="It has no graph."))
-    assert sentence == "It was not exported, and is served from its checkpoint by MLflow alone: It has no graph."
+    assert (
+        sentence
+        == "The candidate was not exported, and is served from its checkpoint by MLflow alone: It has no graph."
+    )
     assert making.served(None) == []
