@@ -105,6 +105,6 @@ def test_any_false_finding_is_as_rare_as_the_level_whatever_its_size() -> None:
 @pytest.mark.slow
 def test_fifty_clean_weeks_raise_at_most_three_alarms_whatever_the_reference() -> None:
     rng = np.random.default_rng(12)
-    for _ in range(8):
+    for _ in range(3):
         held_to = traffic.reference(rng)
         assert sum(bool(found(held_to, traffic.served(rng))) for _ in range(50)) <= 3
