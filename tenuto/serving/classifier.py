@@ -20,6 +20,8 @@ from tenuto.serving.novelty import Novelty
 
 Array = npt.NDArray[np.float64]
 
+_OUTPUTS = ["logits", "embeddings"]
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -80,16 +82,17 @@ class Classifier:
 
     def hear(self, waves: Iterable[Wave], batch_size: int = 32) -> Heard:
         """What the model makes of (n,) float32 waves, mono, in [-1, 1], at `sample_rate_hz`; any lengths."""
-        logits: dict[int, Array] = {}
-        embeddings: dict[int, npt.NDArray[np.float32]] = {}
+        order: list[int] = []
+        logits, embeddings = [np.empty((0, len(self.labels)))], [np.empty((0, self.bundle.dims), np.float32)]
         for positions, batch in self._batches(waves, 1 if self._hears_alone else batch_size):
-            found = self._session.run(["logits", "embeddings"], self.inputs(batch))
-            logits.update(zip(positions, found[0].astype(np.float64), strict=True))
-            embeddings.update(zip(positions, found[1], strict=True))
-        scores = _stacked(logits, len(self.labels))
+            found = self._session.run(_OUTPUTS, self.inputs(batch))
+            order += positions
+            logits.append(found[0])
+            embeddings.append(found[1])
+        places = np.argsort(order)
+        scores, vectors = np.concatenate(logits)[places], np.concatenate(embeddings)[places]
         probabilities = self.bundle.calibration.probabilities(scores, self.kind)
         decided = self.bundle.calibration.decide(probabilities, self.kind)
-        vectors = _stacked(embeddings, self.bundle.dims).astype(np.float32)
         unlike = self._novelty.score(vectors) if self._novelty else np.zeros(len(vectors))
         return Heard(probabilities, decided, vectors, unlike, unlike > 1)
 
@@ -138,7 +141,3 @@ def session(path: Path, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base but this
         raise BackboneError(f"{path} cannot be loaded: {error}") from error
-
-
-def _stacked(rows: dict[int, npt.NDArray[Any]], width: int) -> npt.NDArray[Any]:
-    return np.stack([rows[position] for position in range(len(rows))]) if rows else np.empty((0, width))

@@ -19,6 +19,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,44 @@ class Novelty:
         """(clips,) of embeddings (clips, dims): 0 and up, above 1 is unknown."""
         distances, angles = self.parts(embeddings)
         raw = np.maximum(distances / self.distance_spread, angles / self.angle_spread)
-        return np.nan_to_num(raw / self.threshold, nan=_HIGHEST, posinf=_HIGHEST)
+        return np.fmin(raw / self.threshold, _HIGHEST)  # and not NaN either
 
     def parts(self, embeddings: npt.NDArray[Any]) -> tuple[Array, Array]:
         """Both (clips,): distance to the nearest class mean, and 1 less the largest cosine to one."""
-        white = embeddings.astype(np.float64) @ self.whitening
-        means = self.means.astype(np.float64)
-        squares = (white**2).sum(axis=1)[:, None] + (means**2).sum(axis=1) - 2 * white @ means.T
-        distances = np.sqrt(np.maximum(squares, 0)).min(axis=1)
-        return distances, 1 - (_directions(white - self.centre) @ _directions(means - self.centre).T).max(axis=1)
+        seen = self._seen
+        white = embeddings.astype(np.float64) @ seen.whitening
+        squares = np.einsum("ij,ij->i", white, white)[:, None] + seen.squares - 2 * (white @ seen.means)
+        distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
+        white -= seen.centre
+        lengths = np.sqrt(np.einsum("ij,ij->i", white, white))
+        cosines = (white @ seen.directions).max(axis=1) / np.where(lengths > 0, lengths, 1)
+        return distances, 1 - cosines
+
+    @cached_property
+    def _seen(self) -> _Seen:
+        means, centre = self.means.astype(np.float64), self.centre.astype(np.float64)
+        return _Seen(
+            self.whitening.astype(np.float64),
+            means.T.copy(),
+            (means**2).sum(axis=1),
+            centre,
+            _directions(means - centre).T.copy(),
+        )
 
     def save(self, folder: Path) -> None:
         """Write FILE_NAME into a bundle's folder."""
         np.savez(folder / FILE_NAME, **asdict(self))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What every clip is held against, in double precision, worked out once: means and directions (dims, classes)."""
+
+    whitening: Array
+    means: Array
+    squares: Array
+    centre: Array
+    directions: Array
 
 
 def load(folder: Path) -> Novelty | None:
