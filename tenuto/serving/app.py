@@ -39,6 +39,7 @@ def create_app(state: State) -> FastAPI:
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     # the last one added is the outermost
+    app.add_middleware(classify.Shortcut)
     app.add_middleware(Guard, settings=state.settings, keys=ApiKeys(os.environ))
     if state.settings.cors_origins:
         app.add_middleware(

@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenuto.serving.answering import answers_of
 from tenuto.serving.answers import Answers
 from tenuto.serving.batching import BusyError
 from tenuto.serving.models import Model
-from tenuto.serving.problems import RESPONSES, ProblemError
+from tenuto.serving.problems import RESPONSES, ProblemError, on_http_error, on_problem
 from tenuto.serving.state import State
 from tenuto.serving.uploads import SentClip, decoded, received
 
@@ -72,6 +74,32 @@ async def classify(request: Request) -> Response:
     state.notes.put(answers, clips, heard)
     state.shadow.put(request.state.request_id, state.models.challenger, clips)
     return Response(Answers(answers=answers).model_dump_json(), media_type="application/json")
+
+
+class Shortcut:
+    """ASGI middleware, the innermost: hands what `classify` is asked to it, past FastAPI's search for an endpoint.
+
+    That search, and what is prepared for parameters that it does not have, cost as much as the endpoint itself.
+    """
+
+    path = "/v1/classify"
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or passes on."""
+        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
+            return await self._app(scope, receive, send)
+        scope["route"] = self
+        request = Request(scope, receive, send)
+        try:
+            response = await classify(request)
+        except ProblemError as error:
+            response = await on_problem(request, error)
+        except HTTPException as error:
+            response = await on_http_error(request, error)
+        return await response(scope, receive, send)
 
 
 def serving_model(state: State) -> Model:

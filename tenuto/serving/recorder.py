@@ -114,9 +114,11 @@ class Recorder:
             if self._is_stopped or len(self._queue) + len(rows) > self._most_rows:
                 self.dropped += len(rows)
                 return
+            is_awaited = not self._queue
             for row, sound in zip(rows, kept, strict=True):
                 self._append(_Waiting(row, sound))
-            self._changed.notify_all()
+            if is_awaited or self._is_due():  # to wake the thread for each row would cost more than to write it
+                self._changed.notify_all()
 
     def flush(self, timeout_seconds: float = 5.0) -> bool:
         """Return once all that was put before is written, or False after the timeout."""

@@ -27,7 +27,7 @@ class LimitSettings(Section):
 class BatchSettings(Section):
     """Dynamic batching: clips that arrive together are heard together."""
 
-    max_clips: int = Field(default=16, ge=1)
+    max_clips: int = Field(default=4, ge=1)
     max_wait_ms: float = Field(default=2.0, ge=0, description="for more clips, while another batch is heard")
 
 

@@ -146,6 +146,8 @@ def mono(samples: Wave) -> Wave:
 
     Channels in opposite phase would cancel; when the mean loses 20 dB, the loudest channel is taken instead.
     """
+    if samples.shape[1] == 1:
+        return np.ascontiguousarray(samples[:, 0])
     live = live_channels(samples)
     if not live.any():
         return np.ascontiguousarray(samples[:, 0])
