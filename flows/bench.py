@@ -36,15 +36,28 @@ class Bench(Record):
 
 
 def of_folder(folder: Path, seconds: float, on_progress: Progress) -> Bench:
-    """Of a checkpoint, a bundle, or a folder that holds them; BackboneError when there is neither."""
-    checkpoint = next((path.parent for path in sorted(folder.rglob(preprocessing.FILE_NAME))), None)
-    bundle = next((path.parent for path in sorted(folder.rglob(bundles.FILE_NAME))), None)
-    found = measuring.subjects(checkpoint, bundle)
+    """Of a checkpoint, a bundle, or a folder with one of each, such as a logged model of MLflow.
+
+    Raises BackboneError when there is neither, and when there are several and nothing says which belong together.
+    """
+    found = measuring.subjects(_only(folder, preprocessing.FILE_NAME), _only(folder, bundles.FILE_NAME))
     if not found:
-        raise BackboneError(f"{folder} holds neither a checkpoint nor an exported model.")
+        raise BackboneError(
+            f"{folder} holds neither a checkpoint nor an exported model, and nor do its folders or those in artifacts/."
+        )
     threads = sorted({1, os.cpu_count() or 1})
     ways = measuring.measure(found, seconds=seconds, threads=threads, on_progress=on_progress)
     return Bench(model=str(folder), clip_seconds=seconds, load_average=os.getloadavg()[0], ways=tuple(ways))
+
+
+def _only(folder: Path, file_name: str) -> Path | None:
+    """The folder with that file: the one given, one in it, or one in its `artifacts`."""
+    found = [folder] if (folder / file_name).is_file() else []
+    found = found or sorted(path.parent for at in (folder, folder / "artifacts") for path in at.glob(f"*/{file_name}"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise BackboneError(f"{folder} holds {len(found)} models ({names}{', ...' * (len(found) > 5)}); name one of them.")
+    return found[0] if found else None
 
 
 def of_version(workspace: Workspace, params: Params, asked: str, seconds: float, on_progress: Progress) -> Bench:

@@ -35,6 +35,8 @@ def bench(
     """
     from flows import bench as flow
 
+    if "/" in model and not Path(model).is_dir():
+        raise typer.BadParameter(f"there is no folder {model}")
     if Path(model).is_dir():
         with terminal.counting("timing", quiet=json) as on_progress:
             found = flow.of_folder(Path(model), seconds, on_progress)

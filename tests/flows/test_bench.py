@@ -45,6 +45,22 @@ def test_a_folder_without_a_model_is_an_error_that_names_it(tmp_path: Path) -> N
         bench.of_folder(tmp_path / "none", 1.0, lambda done, total: None)
 
 
+def test_a_folder_of_several_models_is_an_error_that_names_them_and_nothing_deeper_is_looked_for(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write_tones(tmp_path / "many" / name)
+        write_tones(tmp_path / "deep" / "below" / "further" / name)
+    with pytest.raises(BackboneError, match=r"many holds 2 models \(1, 2\); name one of them"):
+        bench.of_folder(tmp_path / "many", 1.0, lambda done, total: None)
+    with pytest.raises(BackboneError, match="deep holds neither"):
+        bench.of_folder(tmp_path / "deep", 1.0, lambda done, total: None)
+
+
+def test_a_path_that_is_no_folder_is_not_taken_for_a_version(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["bench", str(tmp_path / "nope")])
+    assert told.exit_code == 2
+    assert "there is no folder" in told.output
+
+
 def test_a_way_without_figures_gives_no_metrics_and_the_others_give_one_per_figure() -> None:
     ways = (
         measuring.Measured(
