@@ -64,8 +64,8 @@ def of_version(workspace: Workspace, params: Params, asked: str, seconds: float,
     """Of a version or an alias; its figures go to the run that made it."""
     uri = servers.tracking_uri(workspace, params)
     with tempfile.TemporaryDirectory(prefix="tenuto-bench-") as folder:
-        version = bench.fetch(uri, params.name, asked, Path(folder))
-        found = of_folder(Path(folder), seconds, on_progress)
+        version, model = bench.fetch(uri, params.name, asked, Path(folder))
+        found = of_folder(model, seconds, on_progress)
     run = bench.log(uri, params.name, version, figures(found.ways))
     return found.model_copy(update={"model": params.name, "version": version, "mlflow_run": run})
 

@@ -9,8 +9,8 @@ from tasks import store
 from tenuto.errors import RegistryError
 
 
-def fetch(tracking_uri: str, name: str, asked: str, folder: Path) -> str:
-    """Download the logged model of a version or an alias (`@champion`) into `folder`, and give back its version."""
+def fetch(tracking_uri: str, name: str, asked: str, folder: Path) -> tuple[str, Path]:
+    """Download the logged model of a version or an alias (`@champion`) into `folder`: its version, and where it is."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -20,8 +20,8 @@ def fetch(tracking_uri: str, name: str, asked: str, folder: Path) -> str:
         version = client.get_model_version(name, number)
     except MlflowException as error:
         raise RegistryError(f"{name} has no version or alias {asked!r}; `tenuto models` lists them.") from error
-    download_artifacts(artifact_uri=str(version.source), dst_path=str(folder), tracking_uri=tracking_uri)
-    return str(version.version)
+    there = download_artifacts(artifact_uri=str(version.source), dst_path=str(folder), tracking_uri=tracking_uri)
+    return str(version.version), Path(there)
 
 
 def log(tracking_uri: str, name: str, version: str, figures: Mapping[str, float]) -> str:

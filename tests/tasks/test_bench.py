@@ -27,8 +27,10 @@ def client(tracking_uri: str, tmp_path: Path) -> Any:
 def test_the_files_of_a_version_are_fetched_by_alias_or_number(
     client: Any, tracking_uri: str, tmp_path: Path, asked: str
 ) -> None:
-    assert bench.fetch(tracking_uri, "tones", asked, tmp_path / "fetched") == "1"
-    assert [path.parent.name for path in (tmp_path / "fetched").rglob(bundles.FILE_NAME)] == ["serving"]
+    version, model = bench.fetch(tracking_uri, "tones", asked, tmp_path / "fetched")
+    assert version == "1"
+    assert model.is_relative_to(tmp_path / "fetched")
+    assert (model / "artifacts" / "serving" / bundles.FILE_NAME).is_file()
 
 
 def test_an_unknown_version_is_named(client: Any, tracking_uri: str, tmp_path: Path) -> None:
