@@ -56,7 +56,9 @@ def _only(folder: Path, file_name: str) -> Path | None:
     found = found or sorted(path.parent for at in (folder, folder / "artifacts") for path in at.glob(f"*/{file_name}"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found[:5])
-        raise BackboneError(f"{folder} holds {len(found)} models ({names}{', ...' * (len(found) > 5)}); name one of them.")
+        raise BackboneError(
+            f"{folder} holds {len(found)} models ({names}{', ...' * (len(found) > 5)}); name one of them."
+        )
     return found[0] if found else None
 
 

@@ -45,7 +45,9 @@ def test_a_folder_without_a_model_is_an_error_that_names_it(tmp_path: Path) -> N
         bench.of_folder(tmp_path / "none", 1.0, lambda done, total: None)
 
 
-def test_a_folder_of_several_models_is_an_error_that_names_them_and_nothing_deeper_is_looked_for(tmp_path: Path) -> None:
+def test_a_folder_of_several_models_is_an_error_that_names_them_and_nothing_deeper_is_looked_for(
+    tmp_path: Path,
+) -> None:
     for name in ("1", "2"):
         write_tones(tmp_path / "many" / name)
         write_tones(tmp_path / "deep" / "below" / "further" / name)
