@@ -9,7 +9,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -117,12 +118,22 @@ def _address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def log_to_stderr() -> None:
+@contextmanager
+def logged_to_stderr() -> Iterator[None]:
     """What the server says of itself goes to stderr with its time: models that come and go, what cannot be read."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name, level in (("tenuto", logging.INFO), ("tasks.follow", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
+    levels = {"tenuto": logging.INFO, "tasks.follow": logging.INFO, "uvicorn": logging.WARNING}
+    loggers = {name: logging.getLogger(name) for name in levels}
+    before = {name: (logger.level, logger.propagate) for name, logger in loggers.items()}
+    for name, logger in loggers.items():
         logger.addHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(levels[name])
         logger.propagate = False
+    try:
+        yield
+    finally:
+        for name, logger in loggers.items():
+            logger.removeHandler(handler)
+            logger.setLevel(before[name][0])
+            logger.propagate = before[name][1]

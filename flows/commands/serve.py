@@ -56,16 +56,16 @@ def serve(
         source, settings, log = serving.folder(bundle), _settings_here(), None
     if challenger is not None:
         settings = settings.model_copy(update={"challenger_share": challenger})
-    serving.log_to_stderr()
-    serving.serve(
-        source,
-        settings,
-        log=log,
-        host=host,
-        port=port,
-        threads=threads,
-        on_ready=lambda state, address: _tell(state, address, json),
-    )
+    with serving.logged_to_stderr():
+        serving.serve(
+            source,
+            settings,
+            log=log,
+            host=host,
+            port=port,
+            threads=threads,
+            on_ready=lambda state, address: _tell(state, address, json),
+        )
 
 
 def _settings_here() -> ServingSettings:

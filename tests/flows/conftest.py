@@ -19,6 +19,7 @@ from tests.bundles import write_tones
 from tests.flows.shell import QUICK, Shell
 from tests.recordings import speechlike
 
+EXPORT = making.export
 BIRDS = ("ann", "ben", "cat", "dan", "eve", "fay", "gus")
 
 
@@ -28,6 +29,12 @@ def _exported_quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(making, "export", export_tones)
         yield
+
+
+@pytest.fixture
+def exported_really(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export as it is, for a test that asks what a version answers."""
+    monkeypatch.setattr(making, "export", EXPORT)
 
 
 def export_tones(checkpoint: Path, clips: Path, data: Path, folder: Path, *, threads: int = 1) -> Bundle:

@@ -21,6 +21,8 @@ from tests.chirps import tiny_checkpoint
 from tests.flows.shell import QUICK, Shell
 from tests.tasks.test_pyfunc_model import SERVE
 
+pytestmark = pytest.mark.usefixtures("exported_really")
+
 POLICY = "rules:\n  - {name: good enough, metric: accuracy, at_least: 0.01, severity: hold}\n"
 PLAIN = ("--set", "augment={fill: 0, pitch: 0, stretch: 0, room: 0}")
 
@@ -61,13 +63,19 @@ def own_answer(model: Path, clip: Path) -> np.ndarray:
     return predictor.predict([audio.waveform(heard, predictor.sample_rate_hz)])[0]
 
 
+def assert_alike(served: np.ndarray, own: np.ndarray) -> None:
+    """The same label, and probabilities as near as 8-bit integers come."""
+    assert served.argmax() == own.argmax()
+    np.testing.assert_allclose(served, own, atol=0.05)
+
+
 def test_a_tailored_model_answers_from_the_registry(shell: Shell, recordings: Path, tmp_path: Path) -> None:
     model = registered(shell, recordings, tmp_path, "speech-embedding", ["model.head=mlp", "model.pool=attention"])
     config = json.loads((checkpoint_in(model) / "config.json").read_text())
     assert config["model_type"] == "tenuto-tailored"
     clip = min(recordings.glob("*.wav"))
     answers = mlflow.pyfunc.load_model(str(model)).predict(pd.DataFrame({"audio": [clip.read_bytes()]}))
-    np.testing.assert_allclose(answers.filter(like="p_").to_numpy()[0], own_answer(model, clip), atol=1e-6)
+    assert_alike(answers.filter(like="p_").to_numpy()[0], own_answer(model, clip))
 
 
 @pytest.mark.slow
@@ -84,4 +92,4 @@ def test_every_way_of_tailoring_answers_in_a_process_that_has_the_stored_files_o
     served = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     (row,) = json.loads(served.stdout.splitlines()[-1])
     heard = [value for name, value in row.items() if name.startswith("p_")]
-    np.testing.assert_allclose(heard, own_answer(model, clip), atol=1e-5)
+    assert_alike(np.array(heard), own_answer(model, clip))
