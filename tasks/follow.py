@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -30,15 +31,17 @@ _Answer = TypeVar("_Answer")
 _KEPT_VERSIONS = 4
 _CARD = "model-card.md"
 _ALIASES = "aliases.json"
+_SECRETS = re.compile(r"(?<=://)\S*@|(?<=\S)\?\S+")
+"""Of an address: a name and a password, or a query, which may be signed."""
 
 
 class RegistrySource:
-    """The versions of one registered model; `cache` is this server's own folder."""
+    """The versions of one registered model, kept in a folder of its name in `cache`."""
 
     def __init__(self, tracking_uri: str, name: str, cache: Path) -> None:
         self.name = name
         self._tracking_uri = tracking_uri
-        self._cache = cache
+        self._cache = cache / name
         self._has_answered = False
         self._folders: dict[str, Path] = {}
 
@@ -68,14 +71,14 @@ class RegistrySource:
         try:
             found = self._asked(lambda client: client.get_model_version(self.name, version))
         except ServerError:
-            there = max(self._cache.glob(f"{self.name}-{version}-*"), key=_used_at, default=None)
+            there = max(self._cache.glob(f"{version}-*"), key=_used_at, default=None)
             if there is None:
                 raise
             self._folders[version] = there
             return there
         # a name and a number come again in another registry, a source does not
         source = str(found.source).rstrip("/")
-        folder = self._cache / f"{self.name}-{version}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        folder = self._cache / f"{version}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         if not folder.is_dir():
             self._asked(lambda _: self._download(version, source, found.description or "", folder))
         folder.touch()
@@ -89,13 +92,13 @@ class RegistrySource:
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def _asked(self, question: Callable[[MlflowClient], _Answer]) -> _Answer:
-        """The registry's answer; ServerError, without the address, which may hold a password, when there is none."""
+        """The registry's answer; ServerError, without what is secret of an address, when there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
             return question(store.connect(self._tracking_uri))
         except (MlflowException, OSError) as error:
-            why = " ".join(str(error).split())[:200]
+            why = _SECRETS.sub("...", " ".join(str(error).split()))[:200]
             raise ServerError(f"The registry of {self.name} cannot be read ({type(error).__name__}: {why}).") from error
 
     def _download(self, version: str, source: str, card: str, folder: Path) -> None:
@@ -122,7 +125,7 @@ class RegistrySource:
             part.replace(folder)
 
     def _forget_old(self) -> None:
-        for folder in sorted(self._cache.glob(f"{self.name}-*"), key=_used_at, reverse=True)[_KEPT_VERSIONS:]:
+        for folder in sorted(self._cache.glob("[0-9]*-*"), key=_used_at, reverse=True)[_KEPT_VERSIONS:]:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _last_known(self) -> dict[str, str]:

@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints
 
-from tenuto.errors import RegistryError
 from tenuto.labels import parts
 from tenuto.records import Record
 from tenuto.serving.answers import UNKNOWN
@@ -80,15 +79,14 @@ def feedback(given: Given, request: Request) -> Taken:
 
 def _found(recorder: Recorder, given: Given) -> Served:
     """The answer, which may be so fresh that it still waits to be written."""
-    try:
-        return served.find(recorder.path, given.request_id, given.position)
-    except RegistryError:
+    found = served.look_up(recorder.path, given.request_id, given.position)
+    if found is None:
         recorder.flush(2.0)
-    try:
-        return served.find(recorder.path, given.request_id, given.position)
-    except RegistryError:
+        found = served.look_up(recorder.path, given.request_id, given.position)
+    if found is None:
         detail = f"No answer is on record for clip {given.position} of request {given.request_id!r}."
-        raise ProblemError(404, f"{detail} The id is the one that came back with the answer.") from None
+        raise ProblemError(404, f"{detail} The id is the one that came back with the answer.")
+    return found
 
 
 def _checked(label: str, answer: Served) -> str:

@@ -101,7 +101,7 @@ class Models:
             return str(error)
         except Exception as error:  # nothing that a registry does may end the thread
             log.exception("@%s cannot be followed", alias)
-            return f"{type(error).__name__}: {error}"
+            return f"@{alias} cannot be followed ({type(error).__name__}); the server's log says more."
         setattr(self, alias, model)
         self._metrics.serves(alias, self._source.name, wanted)
         log.info("@%s of %s: %s", alias, self._source.name, f"version {wanted}" if wanted else "none any more")

@@ -86,9 +86,10 @@ class Recorder:
         self.path = path
         self.written = 0
         self.dropped = 0
-        """Predictions that are in no log: the queue was full, or the disk."""
+        """Predictions that are in no log: the queue was full, or the disk, or their request id was used before."""
         self.dropped_recordings = 0
         self._settings = settings
+        self._audio = served.audio_folder(path)
         self._most_rows = most_rows
         self._queue: deque[_Waiting] = deque()
         self._sound_bytes = 0
@@ -173,12 +174,21 @@ class Recorder:
         return self._is_stopped or self._is_hurried or len(self._queue) >= _BATCH_ROWS
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
+        rows = [self._with_audio(waiting) for waiting in batch]
+        names = [row.audio for row in rows if row.audio]
         try:
-            rows = [self._with_audio(waiting) for waiting in batch]
-            self.written += served.add(self.path, rows)
+            written = served.add(self.path, rows)
+            self.written += written
+            if written == len(rows):
+                return
+            kept_audio.remove(self._audio, set(names) - served.audio_on_record(self.path, rows))
+            why = "their request ids were used before"
         except (OSError, sqlite3.Error) as error:
-            self.dropped += len(batch)
-            log.warning("%d predictions could not be written to %s: %s", len(batch), self.path, error)
+            written, why = 0, str(error)
+            with suppress(OSError):  # retention goes by the files
+                kept_audio.remove(self._audio, names)
+        self.dropped += len(rows) - written
+        log.warning("%d predictions could not be written to %s: %s", len(rows) - written, self.path, why)
 
     def _with_audio(self, waiting: _Waiting) -> Served:
         row, sound = waiting.row, waiting.sound
@@ -186,7 +196,7 @@ class Recorder:
             return row
         name = kept_audio.name(row.request_id, row.position, row.at)
         try:
-            clip_id = kept_audio.keep(served.audio_folder(self.path), name, sound)
+            clip_id = kept_audio.keep(self._audio, name, sound)
         except (ClipError, OSError) as error:
             self.dropped_recordings += 1
             log.warning("the recording of request %s could not be kept: %s", row.request_id, error)

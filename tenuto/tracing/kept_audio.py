@@ -1,7 +1,7 @@
 """Recordings that people agreed to have kept: FLAC files beside the log of served predictions, a folder per day.
 
-A file is named by a hash of its request, since a client may choose the request's id. Removal goes by the files, so a
-recording whose prediction never reached the log is removed in time as well.
+A file is named by a hash of its request and its time, since a client may choose the request's id, and may choose one
+twice. Removal goes by the files, so a recording whose prediction never reached the log is removed in time as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Sound = bytes | Recording
 
 def name(request_id: str, position: int, at: datetime) -> str:
     """Where the recording of a clip is kept, relative to the folder: '2026-03-03/<hash>.flac'."""
-    whole = hashlib.sha256(f"{position} {request_id}".encode()).hexdigest()
+    whole = hashlib.sha256(f"{at.isoformat()} {position} {request_id}".encode()).hexdigest()
     return f"{at:%Y-%m-%d}/{whole[:32]}.flac"
 
 

@@ -106,10 +106,28 @@ def add(path: Path, rows: Iterable[Served]) -> int:
         return log.executemany(insert, [_columns(row) for row in rows]).rowcount
 
 
-def find(path: Path, request_id: str, position: int = 0) -> Served:
-    """The prediction that answered a clip of `request_id`, its first by default; never a shadow's.
+def audio_on_record(path: Path, rows: Iterable[Served]) -> set[str]:
+    """The recordings that are on record for the clips of these predictions."""
+    asked = "SELECT audio FROM served WHERE request_id = ? AND version = ? AND position = ?"
+    with opened(path) as log:
+        found = [log.execute(asked, (row.request_id, row.version, row.position)).fetchone() for row in rows]
+    return {row["audio"] for row in found if row is not None}
 
-    Raises RegistryError when nothing was served yet, or nothing under this id.
+
+def look_up(path: Path, request_id: str, position: int = 0) -> Served | None:
+    """The prediction that answered a clip of `request_id`, its first by default; never a shadow's."""
+    if not path.is_file():
+        return None
+    asked = "SELECT * FROM served WHERE request_id = ? AND position = ? AND NOT is_shadow ORDER BY at LIMIT 1"
+    with opened(path) as log:
+        row = log.execute(asked, (request_id, position)).fetchone()
+    return None if row is None else _served(row)
+
+
+def find(path: Path, request_id: str, position: int = 0) -> Served:
+    """As `look_up`; raises RegistryError, which says what is on record, when nothing was served under this id.
+
+    What is on record takes seconds to count in a large log.
     """
     if not path.is_file():
         raise RegistryError(
@@ -117,11 +135,9 @@ def find(path: Path, request_id: str, position: int = 0) -> Served:
             "up. `tenuto serve` writes it unless `log.is_on` in mlflow/serving.yaml is false. "
             "`tenuto audit MODEL/VERSION` starts from a version."
         )
-    asked = "SELECT * FROM served WHERE request_id = ? AND position = ? AND NOT is_shadow ORDER BY at LIMIT 1"
+    if (found := look_up(path, request_id, position)) is not None:
+        return found
     with opened(path) as log:
-        row = log.execute(asked, (request_id, position)).fetchone()
-        if row is not None:
-            return _served(row)
         (clips,) = log.execute("SELECT max(position) + 1 FROM served WHERE request_id = ?", (request_id,)).fetchone()
         known, newest = log.execute("SELECT count(DISTINCT request_id), max(at) FROM served").fetchone()
     if clips:

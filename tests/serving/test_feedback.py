@@ -130,3 +130,14 @@ def test_a_log_that_is_busy_asks_for_patience(client: TestClient, monkeypatch: p
     monkeypatch.setattr(served, "feedback", busy)
     refused = client.post("/v1/feedback", json={"request_id": "call-1", "label": "low"})
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+
+
+def test_feedback_on_a_request_that_is_not_there_does_not_count_the_log(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(*_: object) -> None:
+        raise AssertionError("the whole log was read")
+
+    ask(client, "call-1", wav(3000))
+    monkeypatch.setattr(served, "find", counted)
+    assert client.post("/v1/feedback", json={"request_id": "call-9", "label": "low"}).status_code == 404

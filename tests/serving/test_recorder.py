@@ -65,6 +65,23 @@ def test_recordings_are_kept_only_when_the_settings_say_so(log: Path) -> None:
     assert served.find(log, "keeps-0").audio is None
 
 
+def test_a_request_id_that_is_used_again_costs_no_recording_of_the_first(
+    log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(log, LogSettings(keep_audio_days=7))
+    recorder.start()
+    for seed in (1, 2, 3):
+        recorder.put([row("call-1")], [coded(speechlike(seed))])
+        assert recorder.flush()
+    recorder.stop()
+    assert (recorder.written, recorder.dropped) == (1, 2)
+    assert "their request ids were used before" in caplog.text
+    found = served.find(log, "call-1")
+    (kept,) = served.audio_folder(log).rglob("*.flac")
+    assert kept == served.audio_folder(log) / str(found.audio)
+    assert audio.clip_id(audio.decode(kept)) == audio.clip_id(audio.decode_bytes(coded(speechlike(1))))
+
+
 def test_sound_that_cannot_be_kept_costs_the_recording_and_not_the_prediction(log: Path) -> None:
     recorder = Recorder(log, LogSettings(keep_audio_days=7))
     recorder.start()
@@ -86,14 +103,15 @@ def test_a_log_that_cannot_be_written_drops_and_the_next_batch_is_tried(
         return add(path, rows)
 
     monkeypatch.setattr(served, "add", refuse_once)
-    recorder = Recorder(log, LogSettings())
+    recorder = Recorder(log, LogSettings(keep_audio_days=7))
     recorder.start()
     for name in "ab":
-        recorder.put([row(name)])
+        recorder.put([row(name)], [coded(speechlike(1))])
         assert recorder.flush()
     recorder.stop()
     assert (recorder.written, recorder.dropped) == (1, 1)
     assert list(served.frame(log)["request_id"]) == ["b"]
+    assert len(list(served.audio_folder(log).rglob("*.flac"))) == 1
 
 
 def test_without_a_log_nothing_is_written(log: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_download_that_breaks_off_leaves_nothing(
         patch.setattr(Path, "replace", broken)
         with pytest.raises(ServerError, match="no space left"):
             source.fetch("1")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list((tmp_path / "cache" / "tones").iterdir()) == []
     assert (source.fetch("1") / bundles.FILE_NAME).is_file()
 
 
@@ -109,4 +109,41 @@ def test_old_downloads_go(client: Any, tracking_uri: str, tmp_path: Path, monkey
     source = RegistrySource(tracking_uri, "tones", tmp_path / "cache")
     source.fetch("1")
     second = source.fetch("2")
-    assert list((tmp_path / "cache").glob("tones-*")) == [second]
+    assert list((tmp_path / "cache" / "tones").glob("*-*")) == [second]
+
+
+def test_models_with_names_alike_do_not_take_one_another_s_downloads(
+    client: Any, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.follow._KEPT_VERSIONS", 1)
+    client.create_registered_model("tones-2")
+    client.create_model_version("tones-2", (tmp_path / "model-2").as_uri())
+    client.set_registered_model_alias("tones-2", "challenger", "1")
+    other = RegistrySource(tracking_uri, "tones-2", tmp_path / "cache")
+    others_folder = other.fetch(other.resolve("challenger") or "")
+    source = RegistrySource(tracking_uri, "tones", tmp_path / "cache")
+    source.fetch(source.resolve("champion") or "")
+    assert (others_folder / bundles.FILE_NAME).is_file()
+    away(monkeypatch)
+    # version 2 of tones was never downloaded, and version 1 of tones-2 is not it
+    with pytest.raises(ServerError):
+        RegistrySource(tracking_uri, "tones", tmp_path / "cache").fetch("2")
+    assert RegistrySource(tracking_uri, "tones-2", tmp_path / "cache").resolve("challenger") == "1"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "API request to http://ann:s3cret@models.example/api/2.0/get failed",
+        "could not connect to postgresql://ann:s3/cret@x@models.example/mlflow",
+        "https://models.example/a.onnx?X-Amz-Signature=s3cret is gone",
+    ],
+)
+def test_no_password_of_the_registry_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    def connect(tracking_uri: str) -> Any:
+        raise ConnectionRefusedError(told)
+
+    monkeypatch.setattr(store, "connect", connect)
+    with pytest.raises(ServerError, match=r"models\.example") as failed:
+        RegistrySource("http://ann:s3cret@models.example", "tones", tmp_path).resolve("champion")
+    assert "s3" not in str(failed.value) and "cret" not in str(failed.value)

@@ -46,7 +46,8 @@ def test_garbage_and_too_many_channels_are_refused_and_leave_nothing(tmp_path: P
 def test_a_name_shows_the_day_and_nothing_of_the_request() -> None:
     name = kept_audio.name("../../ann", 0, AT)
     assert name.startswith("2026-03-03/") and "ann" not in name and ".." not in name
-    assert len({name, kept_audio.name("../../ann", 1, AT), kept_audio.name("../../bob", 0, AT)}) == 3
+    later = kept_audio.name("../../ann", 0, AT + timedelta(microseconds=1))
+    assert len({name, later, kept_audio.name("../../ann", 1, AT), kept_audio.name("../../bob", 0, AT)}) == 4
 
 
 def test_old_recordings_and_half_written_ones_go(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,6 +63,26 @@ def test_an_unknown_request_and_a_log_that_is_not_there_are_told_apart(log: Path
         served.find(log, "call-9")
     with pytest.raises(RegistryError, match="'call-7' has no clip 3; its clips are 0 to 0"):
         served.find(log, "call-7", 3)
+
+
+def test_a_request_that_is_not_there_is_looked_up_without_reading_the_log(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served.look_up(log, "call-9") is None and not log.exists()
+    served.record(log, CALL)
+    assert served.look_up(log, "call-7") == CALL
+    with served.opened(log) as database:
+        asked: list[str] = []
+        database.set_trace_callback(asked.append)
+
+        @contextmanager
+        def watched(_: Path) -> Iterator[sqlite3.Connection]:
+            yield database
+
+        monkeypatch.setattr(served, "opened", watched)
+        assert served.look_up(log, "call-9") is None
+        plans = [str(row[3]) for sql in asked for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert any("USING INDEX" in plan for plan in plans) and not any("SCAN" in plan for plan in plans)
 
 
 def test_the_answer_is_found_and_not_the_shadow(log: Path) -> None:
