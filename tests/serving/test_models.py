@@ -75,7 +75,10 @@ def test_the_alias_is_followed_there_and_back(registry: Registry) -> None:
         (lambda registry: setattr(registry, "is_away", True), "The registry does not answer."),
         (lambda registry: registry.aliases.update(champion="3"), "tones version 3 has no exported model."),
         (lambda registry: registry.aliases.clear(), "@champion was taken away."),
-        (lambda registry: setattr(registry, "resolve", None), "@champion cannot be followed (TypeError); the server's log says more."),
+        (
+            lambda registry: setattr(registry, "resolve", None),
+            "@champion cannot be followed (TypeError); the server's log says more.",
+        ),
     ],
 )
 def test_whatever_happens_to_the_registry_the_model_stays(registry: Registry, happens: object, said: str) -> None:
