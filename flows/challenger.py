@@ -83,7 +83,11 @@ def _versions(source: Source) -> tuple[str, str]:
     champion, challenger = source.resolve("champion"), source.resolve("challenger")
     if champion is None or challenger is None:
         missing = "@champion" if champion is None else "@challenger"
-        raise RegistryError(f"{source.name} has no {missing}: there are no two versions to compare on live traffic.")
+        raise RegistryError(
+            f"{source.name} has no {missing}: there are no two versions to compare on live traffic. A version becomes "
+            "@challenger when `tenuto retrain` registers and does not promote it; what was promoted is none any more, "
+            "also after a rollback: `tenuto retrain --force` makes another one."
+        )
     return champion, challenger
 
 

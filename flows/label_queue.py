@@ -35,7 +35,11 @@ class Exported(Record):
     folder: Path
     recordings: int
     of: int
-    """How many kept recordings without a label there were to choose from."""
+    """How many kept recordings without a label there were to choose from: those that one version heard."""
+    version: str
+    """The last version that heard any."""
+    of_other_versions: int
+    """Kept recordings without a label that only other versions heard, and that were left out."""
     reasons: dict[str, int]
 
 
@@ -59,8 +63,9 @@ def export(workspace: Workspace, params: Params, size: int, folder: Path | None 
     _require_recordings(workspace, rows)
     recordings = served.audio_folder(workspace.served)
     known = _manifest(workspace)
-    found = choice.candidates(rows, frozenset(known["clip_id"]))
-    found = found[[(recordings / name).is_file() for name in found["audio"]]]
+    kept = choice.candidates(rows, frozenset(known["clip_id"]))
+    kept = kept[[(recordings / name).is_file() for name in kept["audio"]]]
+    found = choice.of_one_version(kept)
     if found.empty:
         raise WorkspaceError("Every recording that was kept has a label, or is gone again; there is nothing to label.")
     heard = rows[rows["true_label"].notna() & (rows["version"] == found["version"].iloc[0]) & ~rows["is_shadow"]]
@@ -69,7 +74,14 @@ def export(workspace: Workspace, params: Params, size: int, folder: Path | None 
     target = folder or workspace.label_queue
     items = queue.create(target, chosen, recordings, manifest.group_names(known))
     reasons = dict(sorted(Counter(item.reason for item in items).items()))
-    return Exported(folder=target, recordings=len(items), of=len(found), reasons=reasons)
+    return Exported(
+        folder=target,
+        recordings=len(items),
+        of=len(found),
+        version=str(found["version"].iloc[0]),
+        of_other_versions=kept["clip_id"].nunique() - len(found),
+        reasons=reasons,
+    )
 
 
 def review(

@@ -25,7 +25,7 @@ from tenuto.reporting import monitoring as pages
 from tenuto.serving.bundle import REFERENCE_NAME
 from tenuto.serving.sources import Source
 from tenuto.settings import Params, load_params
-from tenuto.tracing import served
+from tenuto.tracing import ledger, served
 from tenuto.workspace import Workspace
 
 ROLLBACK = 'tenuto rollback --reason "quality dropped"'
@@ -37,7 +37,8 @@ class Watched(Record):
     look: Look
     is_new: bool = Field(description="something was found that the look before did not find")
     events: tuple[str, ...] = Field(description="what Prefect was told, where a server runs")
-    previous: str | None = Field(description="the version that a rollback would return to")
+    previous: str | None = Field(description="the version that a rollback would return to, if one is proposed")
+    advice: str = Field(description="what to do when quality dropped")
     page: Path
 
     @property
@@ -82,10 +83,26 @@ def watch(
     )
     looks.keep(workspace.looks, look)
     news = looks.news(look, earlier)
+    way_back, advice = _way_back(workspace, params.name, version, previous)
     page = workspace.reports / "monitor" / f"{now:%Y%m%dT%H%M%SZ}.html"
-    pages.write([*earlier, look], page, previous=previous, command=ROLLBACK)
-    told = prefect_events.tell(params.name, events.events(look, news, previous))
-    return Watched(look=look, is_new=bool(news), events=told, previous=previous, page=page)
+    pages.write([*earlier, look], page, advice=advice)
+    told = prefect_events.tell(params.name, events.events(look, news, way_back))
+    return Watched(look=look, is_new=bool(news), events=told, previous=way_back, advice=advice, page=page)
+
+
+def _way_back(workspace: Workspace, model: str, version: str, previous: str | None) -> tuple[str | None, str]:
+    """The version to propose a rollback to, and the proposal; none to one that was itself left by a rollback."""
+    if previous is None:
+        return None, "There is no earlier version to return to."
+    own = [entry for entry in ledger.readable(workspace.ledger) if entry.model == model]
+    moves = [entry for entry in own if entry.aliases.get("champion") != entry.aliases_before.get("champion")]
+    if moves and moves[-1].event == "rollback" and moves[-1].aliases_before.get("champion") == previous:
+        to_another = '`tenuto rollback --to VERSION --reason "quality dropped"`'
+        return None, (
+            f"Version {previous}, the one before, was left by a rollback to version {version}: going back to it is not "
+            f"proposed. {to_another} returns to another one; nothing moves by itself."
+        )
+    return previous, f"`{ROLLBACK}` returns to version {previous}; nothing moves by itself."
 
 
 def _reference(path: Path, model: str, version: str) -> pd.DataFrame:

@@ -44,7 +44,11 @@ def label_queue_export(
     if json:
         return terminal.print_json(done.model_dump(mode="json"))
     why = ", ".join(f"{n} {reason}" for reason, n in done.reasons.items())
-    terminal.out.print(f"[bold]{done.recordings}[/] of {done.of:,} recordings to label ({why})", highlight=False)
+    heard = f"that version {done.version} heard"
+    terminal.out.print(f"[bold]{done.recordings}[/] of {done.of:,} recordings {heard} ({why})", highlight=False)
+    if done.of_other_versions:
+        others = f"{done.of_other_versions:,} that only other versions heard are left out"
+        terminal.out.print(f"[dim]{others}: what is chosen has to be comparable[/]", highlight=False)
     terminal.out.print(f"queue {escape(terminal.shown(done.folder))}", highlight=False)
     terminal.out.print("next: [cyan]tenuto label-queue review[/]", highlight=False)
     return None

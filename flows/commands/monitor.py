@@ -39,7 +39,6 @@ def monitor(set_: Set = None, json: Json = False) -> None:
 
 
 def _show(found: Watched) -> None:
-    from flows.monitor import ROLLBACK
     from tenuto.monitoring import looks
 
     look = found.look
@@ -52,10 +51,8 @@ def _show(found: Watched) -> None:
         at = look.accuracy
         interval = f"{at.value:.1%} right ({at.low:.1%} to {at.high:.1%}) of {at.n} clips whose label came back"
         terminal.out.print(interval, highlight=False)
-    if "quality" in look.found and found.previous:
-        terminal.out.print(
-            f"[cyan]{escape(ROLLBACK)}[/] returns to version {found.previous}; nothing moves by itself", highlight=False
-        )
+    if "quality" in look.found:
+        terminal.out.print(escape(found.advice), highlight=False)
     for event in found.events:
         terminal.out.print(f"event {event}", highlight=False)
     terminal.out.print(f"page {escape(terminal.shown(found.page))}", highlight=False)

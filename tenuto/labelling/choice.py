@@ -21,14 +21,21 @@ Array = npt.NDArray[np.float64]
 
 
 def candidates(served: pd.DataFrame, labelled: frozenset[str] = frozenset()) -> pd.DataFrame:
-    """The rows of `tenuto.tracing.served.frame` that could be labelled, one for each recording.
+    """The rows of `tenuto.tracing.served.frame` that could be labelled.
 
-    Those have their audio, no label yet, and are not among the clips `labelled` elsewhere. All were heard by one
-    version, the last one that heard any, since embeddings of different versions cannot be compared.
+    Those have their audio, no label yet, and are not among the clips `labelled` elsewhere.
     """
     rows = served[~served["is_shadow"] & served["audio"].notna() & served["clip_id"].notna()]
     known = set(rows.loc[rows["true_label"].notna(), "clip_id"]) | labelled
-    rows = rows[~rows["clip_id"].isin(known)]
+    return rows[~rows["clip_id"].isin(known)]
+
+
+def of_one_version(candidates: pd.DataFrame) -> pd.DataFrame:
+    """One row for each recording that the last version which heard any has heard.
+
+    Embeddings of different versions cannot be compared.
+    """
+    rows = candidates
     if rows.empty:
         return rows
     return rows[rows["version"] == rows["version"].iloc[-1]].drop_duplicates("clip_id", keep="last")
@@ -37,7 +44,7 @@ def candidates(served: pd.DataFrame, labelled: frozenset[str] = frozenset()) -> 
 def choose(
     rows: pd.DataFrame, size: int, kind: LabelType = "one", heard: npt.NDArray[Any] | None = None
 ) -> pd.DataFrame:
-    """At most `size` of the rows of `candidates`, the most worthwhile first, with a column `reason`.
+    """At most `size` of the rows of `of_one_version`, the most worthwhile first, with a column `reason`.
 
     A clip is worth as much as the higher of two ranks: of its uncertainty (one label: how close the two likeliest
     classes are, as in margin sampling; several: how close any probability is to one half) and of its novelty; the

@@ -48,10 +48,10 @@ class Answers:
     latest: Interval | None
 
 
-def write(looks: Sequence[Look], path: Path, *, previous: str | None, command: str) -> Path:
+def write(looks: Sequence[Look], path: Path, *, advice: str) -> Path:
     """The page at `path`, written whole or not at all; the last of `looks` (oldest first) is the one it is about.
 
-    `previous` is the version that a rollback would return to, `command` what to type for it.
+    `advice` is what to do after a drop of quality.
     """
     shown = list(looks)[-MOST_LOOKS:]
     look = shown[-1]
@@ -64,8 +64,7 @@ def write(looks: Sequence[Look], path: Path, *, previous: str | None, command: s
             sentences=sentences(look),
             trends=[trend(signal, shown) for signal in look.signals],
             answers=_answers(shown),
-            previous=previous,
-            command=command,
+            advice=advice,
         )
     )
     return pages.write(text, path)

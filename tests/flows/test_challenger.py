@@ -98,5 +98,5 @@ def test_too_few_labelled_clips_are_an_error_that_says_how_to_get_more(workspace
 
 
 def test_without_a_challenger_there_is_nothing_to_compare(workspace: Workspace) -> None:
-    with pytest.raises(RegistryError, match="bells has no @challenger"):
+    with pytest.raises(RegistryError, match=r"bells has no @challenger.*`tenuto retrain --force`"):
         challenger.judge(workspace, PARAMS, source=Registry(other=None))

@@ -154,6 +154,20 @@ def test_without_recordings_it_says_what_keeps_them(workspace: Workspace, record
         label_queue.export(workspace, PARAMS, size=3)
 
 
+def test_recordings_that_only_other_versions_heard_are_counted_where_they_are_left_out(
+    workspace: Workspace, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(workspace, of(recordings, "ben")[:3])
+    with served.opened(workspace.served) as log:
+        log.execute("UPDATE served SET version = '2' WHERE request_id = 'bird/0'")
+    made = label_queue.export(workspace, PARAMS, size=9)
+    assert (made.recordings, made.of, made.version, made.of_other_versions) == (2, 2, "3", 1)
+    monkeypatch.chdir(workspace.root)
+    told = CliRunner().invoke(cli.app, ["label-queue", "export"]).stdout
+    assert "2 of 2 recordings that version 3 heard" in told
+    assert "1 that only other versions heard are left out" in told
+
+
 def test_when_all_is_labelled_or_gone_there_is_nothing_to_do(workspace: Workspace, recordings: Path) -> None:
     serve(workspace, of(recordings, "ann") + of(recordings, "ben")[:1])
     (served.audio_folder(workspace.served) / kept_audio.name("bird/6", 0, AT + timedelta(minutes=6))).unlink()
@@ -168,6 +182,7 @@ def test_the_commands(workspace: Workspace, recordings: Path, monkeypatch: pytes
     monkeypatch.chdir(workspace.root)
     serve(workspace, of(recordings, "ben")[:2])
     assert json.loads(tenuto("export", "--size", "2", "--json"))["recordings"] == 2
+    assert "left out" not in tenuto("export", "--size", "2")
     queue.decide(workspace.label_queue, ("bird/1", 0), "labelled", "up", "bo")
     done = json.loads(tenuto("accept", "--json"))
     assert (done["added"]["added"], done["labelled"], done["undecided"]) == (1, 1, 1)

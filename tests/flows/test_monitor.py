@@ -16,7 +16,7 @@ from flows import monitor
 from tenuto.errors import RegistryError
 from tenuto.serving.bundle import REFERENCE_NAME
 from tenuto.settings import MonitorSettings, Params
-from tenuto.tracing import served
+from tenuto.tracing import ledger, served
 from tenuto.tracing.served import Feedback, Served
 from tenuto.workspace import Workspace
 from tests.monitoring import traffic
@@ -135,6 +135,24 @@ def test_a_drop_of_quality_proposes_a_rollback_and_moves_nothing(
     assert told[-1][1]["tenuto.quality.dropped"]["to_version"] == "1"
     assert registry.champion == "2"
     assert look(workspace, registry, days_later=1).look.new_labels == 0, "labels are told once"
+
+
+def test_a_version_that_was_left_by_a_rollback_is_not_proposed_as_the_way_back(
+    tmp_path: Path, registry: Registry, told: list[Any]
+) -> None:
+    workspace = Workspace(tmp_path)
+    frame = traffic.served(np.random.default_rng(1))
+    log(workspace.served, frame)
+    for request_id in frame["request_id"].head(60):
+        served.feedback(workspace.served, [Feedback(request_id=request_id, label="neither", at=traffic.NOW)])
+    for event, before, after in (("promotion", "2", "1"), ("rollback", "1", "2"), ("evidence", "2", "2")):
+        moved = {"aliases_before": {"champion": before}, "aliases": {"champion": after}}
+        decision = ledger.Decision(at=traffic.NOW, actor="ann", event=event, model="bells", **moved)  # type: ignore
+        ledger.append(workspace.ledger, decision)
+    found = look(workspace, registry)
+    assert (found.look.status, found.previous) == ("quality dropped", None)
+    assert "Version 1, the one before, was left by a rollback to version 2" in found.page.read_text()
+    assert told[-1][1]["tenuto.quality.dropped"]["to_version"] is None
 
 
 def test_only_the_present_champions_answers_are_held_against_its_reference(
