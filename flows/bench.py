@@ -45,7 +45,7 @@ def of_folder(folder: Path, seconds: float, on_progress: Progress) -> Bench:
         raise BackboneError(
             f"{folder} holds neither a checkpoint nor an exported model, and nor do its folders or those in artifacts/."
         )
-    threads = sorted({1, os.cpu_count() or 1})
+    threads = sorted({1, len(os.sched_getaffinity(0))})
     ways = measuring.measure(found, seconds=seconds, threads=threads, on_progress=on_progress)
     return Bench(model=str(folder), clip_seconds=seconds, load_average=os.getloadavg()[0], ways=tuple(ways))
 

@@ -123,7 +123,7 @@ def _write_graphs(draft: Bundle, clips: pd.DataFrame, data: Path, folder: Path) 
     classifier = Classifier(draft, session(folder / _FILES["fp32"]))
     waves = _waves(latency.chosen(clips, _CALIBRATION_CLIPS), data, classifier.sample_rate_hz)
     edges = parity.edge_cases(draft.framing)  # ranges that no training clip reaches
-    feeds = (classifier.inputs([wave]) for wave in itertools.chain(waves, edges))
+    feeds = (classifier.inputs([wave]) for wave in itertools.chain(waves, edges.values()))
     reasons: dict[ArtefactName, str] = {"fp32": ""}
     makers: dict[ArtefactName, Callable[[Path], bool]] = {
         "int8-dynamic": lambda target: quantization.dynamic(exported, target),
@@ -155,7 +155,8 @@ def _judged(name: ArtefactName, reason: str, folder: Path, draft: Bundle, expect
     if not reason:
         size_mb = path.stat().st_size / _BYTES_PER_MB
         try:
-            found, reason = parity.measure(expected, Classifier(draft, session(path, threads)).predict)
+            hears = Classifier(draft, session(path, threads)).predict
+            found, reason = parity.measure(expected, hears, in_integers=name != "fp32")
         except Exception as error:  # onnxruntime's errors have no common base but this
             reason = f"it does not run: {first_line(error)}"
     if reason:
@@ -171,14 +172,16 @@ def _timed(
     if test.empty:
         return tuple(artefacts)
     waves = list(_waves(latency.chosen(test), data, draft.framing.sample_rate_hz))
-    found = []
-    for artefact in artefacts:
-        figures = {}
-        if artefact.is_published:
-            classifier = Classifier(draft, session(folder / artefact.file, threads))
-            figures = latency.measure(classifier, waves) | {"size_mb": artefact.size_mb}
-        found.append(artefact.model_copy(update={"figures": figures}))
-    return tuple(found)
+    classifiers = {
+        each.name: Classifier(draft, session(folder / each.file, threads)) for each in artefacts if each.is_published
+    }
+    figures = latency.in_turns({name: (classifier, waves) for name, classifier in classifiers.items()})
+    return tuple(
+        each.model_copy(update={"figures": figures[each.name] | {"size_mb": each.size_mb}})
+        if each.name in figures
+        else each
+        for each in artefacts
+    )
 
 
 def _chosen(draft: Bundle, artefacts: Sequence[Artefact]) -> Bundle:

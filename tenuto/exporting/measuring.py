@@ -92,27 +92,38 @@ def measure(
     figures = {subject.way: Measured(way=subject.way, size_mb=_size_mb(subject)) for subject in found}
     total = len(threads) * rounds
     for place, count in enumerate(threads):
+        running: dict[Way, _Process] = {}
         with contextlib.ExitStack() as stack:
-            running = {}
             for subject in found:
-                process = stack.enter_context(_process(subject, count, seconds))
-                started = _asked(process, {"do": "start"})
-                if "error" in started:
-                    figures[subject.way] = figures[subject.way].model_copy(update={"why_not": started["error"]})
+                if figures[subject.way].why_not:
                     continue
-                running[subject.way] = process
-                if place == 0:
-                    figures[subject.way] = figures[subject.way].model_copy(
-                        update={"cold_start_seconds": _since(process)}
-                    )
-            heard: dict[str, list[float]] = {way: [] for way in running}
+                with _or_why_not(figures, running, subject.way):
+                    process = stack.enter_context(_process(subject, count, seconds))
+                    _asked(process, {"do": "start"})
+                    running[subject.way] = process
+                    if place == 0:
+                        start = {"cold_start_seconds": _since(process)}
+                        figures[subject.way] = figures[subject.way].model_copy(update=start)
+            heard: dict[Way, list[float]] = {way: [] for way in running}
             for number in range(rounds):
-                for way, process in running.items():
-                    heard[way] += _asked(process, {"do": "time", "calls": _CALLS})["seconds"]
+                for way, process in list(running.items()):
+                    with _or_why_not(figures, running, way):
+                        heard[way] += _asked(process, {"do": "time", "calls": _CALLS})["seconds"]
                 on_progress(place * rounds + number + 1, total)
-            for way, process in running.items():
-                figures[way] = _added(figures[way], process, count, heard[way], seconds, batch_sizes)
+            for way, process in list(running.items()):
+                with _or_why_not(figures, running, way):
+                    figures[way] = _added(figures[way], process, count, heard[way], seconds, batch_sizes)
     return list(figures.values())
+
+
+@contextlib.contextmanager
+def _or_why_not(figures: dict[Way, Measured], running: dict[Way, _Process], way: Way) -> Iterator[None]:
+    """What fails has no figures and says why; the others go on."""
+    try:
+        yield
+    except _FailedError as error:
+        running.pop(way, None)
+        figures[way] = figures[way].model_copy(update={"why_not": str(error), "timings": ()})
 
 
 def _added(
@@ -139,6 +150,10 @@ def timing(
     )
 
 
+class _FailedError(Exception):
+    """A way to serve that does not answer."""
+
+
 class _Process(subprocess.Popen[str]):
     started: float
 
@@ -157,6 +172,9 @@ def _process(subject: Subject, threads: int, seconds: float) -> Iterator[_Proces
             yield process
         finally:
             process.kill()
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # an order that a dead process never read
+                process.stdin.close()
 
 
 def _since(process: _Process) -> float:
@@ -164,12 +182,16 @@ def _since(process: _Process) -> float:
 
 
 def _asked(process: _Process, order: dict[str, Any]) -> dict[str, Any]:
+    """The answer to an order; raises _FailedError when there is none."""
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()
     answer = process.stdout.readline()
-    return cast(dict[str, Any], json.loads(answer)) if answer else {"error": "its process died"}
+    found = cast(dict[str, Any], json.loads(answer)) if answer else {"error": "its process died"}
+    if "error" in found:
+        raise _FailedError(found["error"])
+    return found
 
 
 def _size_mb(subject: Subject) -> float:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 Wave = npt.NDArray[np.float32]
 
 _LENGTHS_PER_OCTAVE = 4
-_DEFAULT_MIN_SECONDS = 0.5
+DEFAULT_MIN_SECONDS = 0.5
+"""Of a clip that are heard at least, where a backbone does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ class Framing:
 
 def rounded_up(seconds: float) -> float:
     """The next of four lengths per octave from half a second on, so that a window seldom changes with the data."""
-    steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(seconds / _DEFAULT_MIN_SECONDS, 1)) - 1e-9)
-    return float(_DEFAULT_MIN_SECONDS * 2 ** (steps / _LENGTHS_PER_OCTAVE))
+    steps = math.ceil(_LENGTHS_PER_OCTAVE * math.log2(max(seconds / DEFAULT_MIN_SECONDS, 1)) - 1e-9)
+    return float(DEFAULT_MIN_SECONDS * 2 ** (steps / _LENGTHS_PER_OCTAVE))
 
 
 def clips_per_batch(batch_size: int, windows: int) -> int:

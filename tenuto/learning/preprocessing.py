@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tenuto.errors import BackboneError
-from tenuto.learning.framing import Framing, Wave
+from tenuto.learning.framing import DEFAULT_MIN_SECONDS, Framing, Wave
 from tenuto.sound import audio
 
 Features = dict[str, Any]
@@ -32,7 +32,6 @@ Features = dict[str, Any]
 FILE_NAME = "tenuto_preprocessing.json"
 MASK = "attention_mask"
 _VERSIONS = (1, 2)
-_DEFAULT_MIN_SECONDS = 0.5
 MAX_TRAINING_WINDOWS = 16
 """Windows of one clip that a training step hears at most, evenly spaced; scoring and embedding hear all of them."""
 
@@ -73,7 +72,7 @@ class Preprocessing:
         Raises BackboneError for windows that the backbone cannot hear: too short, or longer than its own.
         """
         most = _own_window_seconds(feature_extractor)
-        min_seconds = float(getattr(config, "min_seconds", _DEFAULT_MIN_SECONDS))
+        min_seconds = float(getattr(config, "min_seconds", DEFAULT_MIN_SECONDS))
         least = min(min_seconds, most or min_seconds)
         if window_seconds is not None and not least <= window_seconds <= (most or window_seconds):
             allowed = f"from {least:g} s" + (f" to {most:g} s" if most else "")

@@ -45,11 +45,11 @@ def of_models(
     if clips.empty:
         return {}
     paths = [data / path for path in chosen(clips)["path"]]
-    return {
-        name: measure(model, [audio.load_waveform(path, model.sample_rate_hz) for path in paths])
-        | {"size_mb": size_mb(checkpoints[name])}
+    heard = {
+        name: (model, [audio.load_waveform(path, model.sample_rate_hz) for path in paths])
         for name, model in models.items()
     }
+    return {name: found | {"size_mb": size_mb(checkpoints[name])} for name, found in in_turns(heard).items()}
 
 
 def chosen(clips: pd.DataFrame, most: int = CLIPS) -> pd.DataFrame:
@@ -67,10 +67,30 @@ def measure(
     of them took, divided by how long they last: below 1 the model is faster than the sound. The first few are heard
     once before, untimed, since a network's first answers take longer. `clips` says how many were timed.
     """
-    for wave in waves[:_WARM_UP]:
-        model.predict([wave], 1)
-    seconds = np.array([_timed(model, wave, clock) for wave in waves])
-    heard_seconds = sum(len(wave) for wave in waves) / model.sample_rate_hz
+    return in_turns({"it": (model, waves)}, clock=clock)["it"]
+
+
+def in_turns(
+    models: Mapping[str, tuple[Listener, Sequence[Wave]]], *, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, dict[str, float]]:
+    """The figures of `measure` per model, each of which hears as many waves.
+
+    The models take turns clip by clip, so what else the machine does in the meantime weighs on all of them alike.
+    """
+    for model, waves in models.values():
+        for wave in waves[:_WARM_UP]:
+            model.predict([wave], 1)
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for place in range(max((len(waves) for _, waves in models.values()), default=0)):
+        for name, (model, waves) in models.items():
+            seconds[name].append(_timed(model, waves[place], clock))
+    return {
+        name: _figures(np.array(seconds[name]), waves, model.sample_rate_hz) for name, (model, waves) in models.items()
+    }
+
+
+def _figures(seconds: NDArray[np.float64], waves: Sequence[Wave], sample_rate_hz: int) -> dict[str, float]:
+    heard_seconds = sum(len(wave) for wave in waves) / sample_rate_hz
     return {
         "p50_ms": float(np.percentile(seconds, 50) * 1000),
         "p95_ms": float(np.percentile(seconds, 95) * 1000),

@@ -17,6 +17,7 @@ from tenuto.exporting import graph, making, quantization
 from tenuto.learning import checkpoint
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
+from tenuto.scoring import latency
 from tenuto.serving import bundle as bundles
 from tenuto.serving.classifier import Classifier
 from tests.chirps import SLOPES, write_clips
@@ -61,9 +62,12 @@ def _made(trained: Trained, folder: Path) -> bundles.Bundle:
 
 
 def test_a_bundle_answers_as_its_checkpoint_does_and_holds_what_a_server_needs(
-    trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_turns, timed = latency.in_turns, []
+    monkeypatch.setattr(latency, "in_turns", lambda models: timed.append(list(models)) or in_turns(models))
     bundle = _made(trained, tmp_path / "bundle")
+    assert timed == [["fp32", "int8-static"]]
     assert bundles.read(tmp_path / "bundle") == bundle
     fp32 = bundle.artefact("fp32")
     assert fp32.parity is not None
@@ -114,6 +118,16 @@ def test_an_artefact_that_answers_otherwise_is_not_published_and_says_why(
     assert not static.is_published and static.parity is not None and static.parity.agreement < 0.995
     assert "test clips the checkpoint's label, at least 99.5% wanted" in static.reason
     assert not (tmp_path / "bundle" / static.file).exists()
+
+
+def test_without_test_clips_floats_alone_are_published(trained: Trained, tmp_path: Path) -> None:
+    clips = pd.read_parquet(trained.clips)
+    clips[clips["split"] == "train"].to_parquet(tmp_path / "clips.parquet")
+    bundle = making.export(trained.model, tmp_path / "clips.parquet", trained.data, tmp_path / "bundle")
+    assert [artefact.name for artefact in bundle.published] == ["fp32"]
+    assert bundle.artefact("fp32").figures == {}
+    [refused] = [artefact for artefact in bundle.artefacts if not artefact.is_published]
+    assert (refused.name, refused.reason) == ("int8-static", "there are no test clips to hold it against")
 
 
 def test_a_checkpoint_whose_graph_answers_otherwise_has_no_bundle(

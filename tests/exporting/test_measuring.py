@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tenuto.exporting import measuring
+from tenuto.serving import bundle as bundles
 from tests.bundles import write_tones
 
 
@@ -46,6 +48,27 @@ def test_a_way_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     [refused] = measuring.measure(measuring.subjects(None, tmp_path), rounds=1, batch_sizes=(1,))
     assert refused.timings == ()
     assert "model.onnx" in refused.why_not
+
+
+@pytest.mark.parametrize(("dies_at", "threads"), [("time", (1, 2)), ("batch", (1,))])
+def test_a_way_that_dies_after_its_start_says_so_and_the_others_are_timed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str, threads: tuple[int, ...]
+) -> None:
+    written = write_tones(tmp_path)
+    artefact = written.artefact().model_copy(update={"name": "int8-static"})
+    bundles.write(written.model_copy(update={"artefacts": (artefact,), "best": "int8-static"}), tmp_path)
+    asked = measuring._asked
+
+    def killing(process: measuring._Process, order: dict[str, Any]) -> dict[str, Any]:
+        if order["do"] == dies_at and str(tmp_path) in process.args:
+            process.kill()
+            process.wait()
+        return asked(process, order)
+
+    monkeypatch.setattr(measuring, "_asked", killing)
+    [dead], [well] = (measuring.subjects(None, each) for each in (tmp_path, folder))
+    found = measuring.measure([dead, well], threads=threads, batch_sizes=(1,), rounds=1)
+    assert [(way.why_not, len(way.timings)) for way in found] == [("its process died", 0), ("", len(threads))]
 
 
 def test_percentiles_and_the_real_time_factor_are_those_of_the_calls() -> None:

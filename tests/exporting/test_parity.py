@@ -40,7 +40,9 @@ def expected(probabilities: Sequence[float], truth: Sequence[str], model: FirstS
     return Expected.of(model or FirstSample(), FRAMING, lambda: waves, truth)  # type: ignore[arg-type]
 
 
-def answering(of: Expected, clips: Sequence[float], at_the_edge: float = 0.9) -> tuple[parity.Parity, str]:
+def answering(
+    of: Expected, clips: Sequence[float], at_the_edge: float = 0.9, *, in_integers: bool = False
+) -> tuple[parity.Parity, str]:
     """What is found of an artefact that gives the clips these probabilities of 'a'."""
 
     def predict(waves: Iterable[np.ndarray]) -> np.ndarray:
@@ -48,7 +50,7 @@ def answering(of: Expected, clips: Sequence[float], at_the_edge: float = 0.9) ->
         values = np.array(clips if len(found) == len(clips) else [at_the_edge] * len(found))
         return np.stack([values, 1 - values], axis=1)
 
-    return parity.measure(of, predict)
+    return parity.measure(of, predict, in_integers=in_integers)
 
 
 def test_the_same_answers_are_published() -> None:
@@ -89,8 +91,33 @@ def test_another_label_at_the_edge_counts_when_the_probability_is_another_too() 
     assert answering(torn, clips, at_the_edge=0.49)[1] == ""
     edges = len(parity.edge_cases(FRAMING))
     assert answering(torn, clips, at_the_edge=0.4)[1] == (
-        f"it answers {edges} of {edges} very short, long, silent or loud clips differently"
+        f"it answers {edges} of {edges} edge cases differently: one sample of noise; 10 ms of noise; noise a sample "
+        f"below the shortest length; and {edges - 3} more"
     )
+
+
+def test_the_edge_case_with_another_answer_is_named() -> None:
+    of = expected([0.9, 0.1], ["a", "b"])
+
+    def predict(waves: Iterable[np.ndarray]) -> np.ndarray:
+        # the click alone has a single sample that is not zero, in the middle of many
+        first = [
+            wave[0] if len(wave) == 2 else 0.1 if np.count_nonzero(wave) == 1 < len(wave) else 0.9 for wave in waves
+        ]
+        return np.stack([np.array(first), 1 - np.array(first)], axis=1)
+
+    edges = len(parity.edge_cases(FRAMING))
+    assert parity.measure(of, predict)[1] == f"it answers 1 of {edges} edge cases differently: a click"
+
+
+def test_without_test_clips_no_integers_are_published_and_floats_when_the_edges_are_answered_the_same() -> None:
+    nothing = expected([], [])
+    assert answering(nothing, [])[1] == ""
+    assert answering(nothing, [], in_integers=True)[1] == "there are no test clips to hold it against"
+    assert answering(nothing, [], at_the_edge=0.902)[1] == (
+        "there are no test clips to hold it against, and without them a probability may differ by 0.001, not by 0.002"
+    )
+    assert answering(expected([0.9, 0.1], ["a", "b"]), [0.9, 0.1], in_integers=True)[1] == ""
 
 
 def test_what_is_no_number_is_no_answer() -> None:
@@ -109,7 +136,7 @@ def test_labels_that_the_model_does_not_know_count_against_it_and_several_labels
 
 
 def test_edge_cases_hold_the_shortest_and_longest_silence_and_full_scale() -> None:
-    edges = parity.edge_cases(FRAMING)
+    edges = list(parity.edge_cases(FRAMING).values())
     assert min(len(edge) for edge in edges) == 1
     assert max(len(edge) for edge in edges) > FRAMING.longest
     assert any(not edge.any() for edge in edges)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_a_path_that_is_no_folder_is_not_taken_for_a_version(tmp_path: Path) -> 
     told = CliRunner().invoke(app, ["bench", str(tmp_path / "nope")])
     assert told.exit_code == 2
     assert "there is no folder" in told.output
+
+
+def test_all_threads_are_those_that_the_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7})
+    monkeypatch.setattr(measuring, "measure", lambda found, **options: asked.append(options["threads"]) or [])
+    write_tones(tmp_path)
+    bench.of_folder(tmp_path, 1.0, lambda done, total: None)
+    assert asked == [[1, 3]]
 
 
 def test_a_way_without_figures_gives_no_metrics_and_the_others_give_one_per_figure() -> None:

@@ -45,6 +45,28 @@ def test_a_single_clip_is_enough() -> None:
     assert found == pytest.approx({"p50_ms": 2.0, "p95_ms": 2.0, "real_time_factor": 0.002, "clips": 1.0})
 
 
+def test_models_take_turns_clip_by_clip_so_that_a_burst_of_load_falls_on_all_of_them() -> None:
+    heard: list[str] = []
+
+    class Named(Slow):
+        def __init__(self, name: str) -> None:
+            super().__init__([])
+            self.name = name
+
+        def predict(self, waves: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
+            heard.append(self.name)
+            now[0] += 1.0 if 10 < len(heard) <= 14 else {"quick": 0.001, "slow": 0.002}[self.name]
+            return np.ones((1, 1))
+
+    now = [0.0]
+    waves = [np.zeros(1000, np.float32)] * 5
+    models = {name: (Named(name), waves) for name in ("quick", "slow")}
+    found = latency.in_turns(models, clock=lambda: now[0])
+    assert heard[6:] == ["quick", "slow"] * 5  # after three each to warm up
+    assert [found[name]["p50_ms"] for name in ("quick", "slow")] == pytest.approx([1.0, 2.0])
+    assert found["slow"]["real_time_factor"] == pytest.approx((2 * 1.0 + 3 * 0.002) / 5)
+
+
 def test_every_model_hears_the_same_clips_spread_over_the_test_set(tmp_path: Path) -> None:
     clips = tones.write_clips(tmp_path, per_cell=8)
     (tmp_path / "model" / "deep").mkdir(parents=True)
