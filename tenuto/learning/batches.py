@@ -100,8 +100,8 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         self._seed = seed
         rate = material.preprocessing.sample_rate_hz
         samples = (material.train["duration_seconds"].to_numpy() * rate).round().astype(int)
-        self.has_windows = material.preprocessing.window_seconds is not None
-        self._lengths = np.array([material.preprocessing.bucket(int(n)) for n in samples])
+        self.has_windows = material.preprocessing.framing.has_windows
+        self._lengths = np.array([material.preprocessing.framing.bucket(int(n)) for n in samples])
         self._targets = torch.tensor(material.targets(material.train))
         groups = material.balance.groups
         self._groups = torch.zeros(len(self._lengths), dtype=torch.long) if groups is None else torch.from_numpy(groups)

@@ -38,24 +38,13 @@ MAX_TRAINING_WINDOWS = 16
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Sample rate, clip length and feature extraction of one model.
+    """Feature extraction of one model, and before it how much of a clip is heard at once.
 
-    Clips longer than `max_seconds` are cut around their centre; shorter ones get silence on both sides up to
-    `min_seconds`, or up to the next of four lengths per octave above it. A feature extractor with a window of its own
-    (AST, Whisper) pads by itself: then `pads_itself`, and any clips can share a batch. With `masks` the silence above
-    `min_seconds` comes after the clip, and a mask tells the model so.
-
-    With `window_seconds` every tensor is (clips, windows, ...): windows of that length, each of which hears
-    `window_overlap` of the one before it again, the last one up to the end of the clip. A shorter clip is one window.
+    With windows every tensor of `features` is (clips, windows, ...).
     """
 
     feature_extractor: Any
-    min_seconds: float
-    max_seconds: float
-    pads_itself: bool
-    masks: bool = False
-    window_seconds: float | None = None
-    window_overlap: float = 0.0
+    framing: Framing
 
     @classmethod
     def of(
@@ -78,8 +67,8 @@ class Preprocessing:
             allowed = f"from {least:g} s" + (f" to {most:g} s" if most else "")
             raise BackboneError(f"model.window_seconds: {window_seconds:g}: this backbone hears windows {allowed}.")
         longest = most if most and window_seconds is None else max_clip_seconds
-        return cls(
-            feature_extractor,
+        framing = Framing(
+            int(feature_extractor.sampling_rate),
             min_seconds=least,
             max_seconds=max(min_seconds, min(max_clip_seconds, longest)),
             pads_itself=most is not None,
@@ -87,6 +76,7 @@ class Preprocessing:
             window_seconds=window_seconds,
             window_overlap=window_overlap if window_seconds is not None else 0.0,
         )
+        return cls(feature_extractor, framing)
 
     @classmethod
     def load(cls, folder: Path) -> Preprocessing:
@@ -100,7 +90,7 @@ class Preprocessing:
             raise BackboneError(f"{folder} holds no whole Tenuto checkpoint: {error}") from error
         if choices.pop("version") not in _VERSIONS:
             raise BackboneError(f"{folder} was prepared by another version of Tenuto; train it again.")
-        return cls(feature_extractor, **choices)
+        return cls(feature_extractor, Framing(int(feature_extractor.sampling_rate), **choices))
 
     def save(self, folder: Path) -> None:
         """Write it beside the weights in a checkpoint folder."""
@@ -109,25 +99,12 @@ class Preprocessing:
 
     @property
     def sample_rate_hz(self) -> int:
-        return int(self.feature_extractor.sampling_rate)
+        return self.framing.sample_rate_hz
 
     @property
     def main_input(self) -> str:
         """The name of the tensor that holds the recording."""
         return str(self.feature_extractor.model_input_names[0])
-
-    @cached_property
-    def framing(self) -> Framing:
-        """How much of a clip is heard at once: all of this that is not feature extraction."""
-        return Framing(
-            self.sample_rate_hz,
-            self.min_seconds,
-            self.max_seconds,
-            self.pads_itself,
-            self.masks,
-            self.window_seconds,
-            self.window_overlap,
-        )
 
     @cached_property
     def sha256(self) -> str:
@@ -139,22 +116,6 @@ class Preprocessing:
         """The recording at `path` as a (n,) wave for `features`; raises ClipError when it cannot be used."""
         return audio.load_waveform(path, self.sample_rate_hz)
 
-    def length(self, samples: int) -> int:
-        """How many samples the model gets at once of a clip of so many."""
-        return self.framing.length(samples)
-
-    def windows(self, samples: int) -> tuple[int, ...]:
-        """Where the windows of a clip of so many samples begin; (0,) when it is heard at once."""
-        return self.framing.windows(samples)
-
-    def bucket(self, samples: int) -> int:
-        """Equal for clips that can share a batch without being heard differently for it; -n for those of n windows."""
-        return self.framing.bucket(samples)
-
-    def fit(self, wave: Wave, length: int) -> Wave:
-        """The (n,) wave cut around its centre, or with silence on both sides, to `length` samples."""
-        return self.framing.fit(wave, length)
-
     def features(self, waves: Sequence[Wave], *, most_windows: int | None = None) -> Features:
         """The model's input for waves that share a batch (see `batches`); of more windows so many are taken."""
         if not self.framing.has_windows:
@@ -163,17 +124,18 @@ class Preprocessing:
         return {name: tensor.unflatten(0, (len(waves), -1)) for name, tensor in self._features(pieces).items()}
 
     def _features(self, waves: Sequence[Wave]) -> Features:
-        lengths = [self.length(len(wave)) for wave in waves]
-        if self.masks:
+        framing = self.framing
+        lengths = [framing.length(len(wave)) for wave in waves]
+        if framing.masks:
             return self._masked(waves, max(lengths))
-        if not self.pads_itself:
+        if not framing.pads_itself:
             lengths = [max(lengths)] * len(waves)
-        return self._extracted([self.fit(wave, length) for wave, length in zip(waves, lengths, strict=True)])
+        return self._extracted([framing.fit(wave, length) for wave, length in zip(waves, lengths, strict=True)])
 
     def _masked(self, waves: Sequence[Wave], length: int) -> Features:
         """Input of `length` samples and what of it is clip: what is masked has to come last."""
-        shortest = self.framing.shortest
-        heard = [self.fit(wave, min(max(len(wave), shortest), length)) for wave in waves]
+        framing = self.framing
+        heard = [framing.fit(wave, min(max(len(wave), framing.shortest), length)) for wave in waves]
         return self._extracted(heard, MASK, padding="max_length", max_length=length, return_attention_mask=True)
 
     def _extracted(self, waves: Sequence[Wave], *more: str, **options: Any) -> Features:
@@ -190,14 +152,15 @@ class Preprocessing:
 
     def _choices(self) -> dict[str, Any]:
         """As the oldest version of Tenuto that can read them wrote them."""
-        later: dict[str, Any] = {"masks": True} if self.masks else {}
-        if self.window_seconds is not None:
-            later |= {"window_seconds": self.window_seconds, "window_overlap": self.window_overlap}
+        framing = self.framing
+        later: dict[str, Any] = {"masks": True} if framing.masks else {}
+        if framing.window_seconds is not None:
+            later |= {"window_seconds": framing.window_seconds, "window_overlap": framing.window_overlap}
         return {
             "version": 2 if later else 1,
-            "min_seconds": self.min_seconds,
-            "max_seconds": self.max_seconds,
-            "pads_itself": self.pads_itself,
+            "min_seconds": framing.min_seconds,
+            "max_seconds": framing.max_seconds,
+            "pads_itself": framing.pads_itself,
             **later,
         }
 

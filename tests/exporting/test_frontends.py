@@ -12,6 +12,7 @@ from transformers import ClapFeatureExtractor, SeamlessM4TFeatureExtractor
 from tenuto.errors import ExportError
 from tenuto.exporting import frontends
 from tenuto.learning import backbones
+from tenuto.learning.framing import Framing
 from tenuto.learning.preprocessing import Preprocessing
 from tests.chirps import tiny_checkpoint
 from tests.exporting.models import noises
@@ -27,9 +28,9 @@ def preprocessing_of(family: str, folder: Path) -> Preprocessing:
 @pytest.mark.parametrize("family", ["wav2vec2", "ast", "whisper", "clap"])
 def test_features_are_those_of_the_extractor(family: str, tmp_path: Path) -> None:
     preprocessing = preprocessing_of(family, tmp_path)
-    frontend = frontends.of(preprocessing)
+    frontend, framing = frontends.of(preprocessing), preprocessing.framing
     for wave in noises(preprocessing.sample_rate_hz, SECONDS):
-        heard = preprocessing.fit(wave, preprocessing.length(len(wave)))
+        heard = framing.fit(wave, framing.length(len(wave)))
         expected = preprocessing.features([wave])
         found = frontend(torch.from_numpy(heard)[None])
         assert found.keys() == expected.keys()
@@ -68,13 +69,13 @@ def test_clap_fills_its_window_in_each_of_its_ways(truncation: str, padding: str
         truncation=truncation,
         padding=padding,
     )
-    preprocessing = Preprocessing(extractor, 0.1, 1.0, pads_itself=True)
+    preprocessing = Preprocessing(extractor, Framing(extractor.sampling_rate, 0.1, 1.0, pads_itself=True))
     for wave in noises(16_000, (0.1, 0.3, 0.45, 1.0)):
         found = frontends.of(preprocessing)(torch.from_numpy(wave)[None])["input_features"]
         np.testing.assert_allclose(found.numpy(), preprocessing.features([wave])["input_features"].numpy(), atol=1e-3)
 
 
 def test_an_extractor_that_cannot_be_exported_is_named() -> None:
-    preprocessing = Preprocessing(SeamlessM4TFeatureExtractor(), 0.5, 10.0, pads_itself=False)
+    preprocessing = Preprocessing(SeamlessM4TFeatureExtractor(), Framing(16_000, 0.5, 10.0, pads_itself=False))
     with pytest.raises(ExportError, match="SeamlessM4TFeatureExtractor is not among those that can be exported: Wav2"):
         frontends.of(preprocessing)

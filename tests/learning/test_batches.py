@@ -17,7 +17,7 @@ def test_an_epoch_holds_every_clip_once_in_batches_of_one_length(material: Mater
     batches = TrainingBatches(material, AugmentSettings(stretch=0), 4, seed=0)
     items = [batches[index] for index in range(len(batches))]
     assert sorted(int(label) for item in items for label in item["labels"]) == sorted(material.targets(material.train))
-    lengths = {material.preprocessing.length(round(16_000 * s)) for s in material.train["duration_seconds"]}
+    lengths = {material.preprocessing.framing.length(round(16_000 * s)) for s in material.train["duration_seconds"]}
     assert {item["features"]["input_values"].shape[1] for item in items} == lengths
     assert len(lengths) > 1
 

@@ -33,7 +33,7 @@ def test_too_small_splits_say_what_is_missing(lost: str, folder: Path, clips: pd
 def test_windows_hear_the_whole_of_a_long_clip_unless_told_otherwise(folder: Path, clips: pd.DataFrame) -> None:
     def heard_seconds(model: dict[str, object], **finetune: object) -> float:
         settings = params(model=model, finetune=finetune)
-        return preparation.set_up(clips, folder / "data", settings).material.preprocessing.max_seconds
+        return preparation.set_up(clips, folder / "data", settings).material.preprocessing.framing.max_seconds
 
     assert heard_seconds({}) == 10
     assert heard_seconds({"window_seconds": 1.5}) == 600

@@ -35,16 +35,16 @@ def embedded() -> Preprocessing:
     ],
 )
 def test_lengths_are_four_per_octave(samples: int, length: int, embedded: Preprocessing) -> None:
-    assert embedded.length(samples) == length
+    assert embedded.framing.length(samples) == length
 
 
 def test_short_clips_lie_in_the_middle_of_silence(embedded: Preprocessing) -> None:
-    fitted = embedded.fit(np.ones(3, np.float32), 8)
+    fitted = embedded.framing.fit(np.ones(3, np.float32), 8)
     assert fitted.tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
 
 
 def test_long_clips_keep_their_middle(embedded: Preprocessing) -> None:
-    assert embedded.fit(np.arange(9, dtype=np.float32), 4).tolist() == [2, 3, 4, 5]
+    assert embedded.framing.fit(np.arange(9, dtype=np.float32), 4).tolist() == [2, 3, 4, 5]
 
 
 def test_batches_hold_every_clip_once_and_one_length_each(embedded: Preprocessing) -> None:
@@ -54,7 +54,7 @@ def test_batches_hold_every_clip_once_and_one_length_each(embedded: Preprocessin
     for positions, features in embedded.batches(iter(waves), batch_size=4):
         values = features["input_values"]
         assert len(positions) <= 4
-        assert {embedded.length(len(waves[position])) for position in positions} == {values.shape[1]}
+        assert {embedded.framing.length(len(waves[position])) for position in positions} == {values.shape[1]}
         assert [float(row.max()) for row in values] == positions
         seen += positions
     assert sorted(seen) == list(range(50))
@@ -70,8 +70,8 @@ def test_reads_recordings_as_audio_does(embedded: Preprocessing, tmp_path: Path)
 @pytest.mark.parametrize(("family", "seconds"), [("ast", 0.96), ("whisper", 1.0), ("clap", 1.0)])
 def test_extractors_with_a_window_pad_by_themselves(family: str, seconds: float, tmp_path: Path) -> None:
     preprocessing = of(str(tiny_checkpoint(family, tmp_path)))
-    assert preprocessing.pads_itself
-    assert preprocessing.max_seconds == seconds
+    assert preprocessing.framing.pads_itself
+    assert preprocessing.framing.max_seconds == seconds
     waves = [np.ones(count, np.float32) for count in (100, 8_000, 50_000)]
     shapes = {tuple(features[preprocessing.main_input].shape[1:]) for _, features in preprocessing.batches(waves, 1)}
     assert len(shapes) == 1
@@ -116,7 +116,7 @@ def test_a_group_norm_hears_silence_that_a_mask_hides(family: str, tmp_path: Pat
 
 def test_a_mask_covers_the_silence_at_the_end(tmp_path: Path) -> None:
     preprocessing = of(str(tiny_checkpoint("wav2vec2-stable", tmp_path)))
-    assert preprocessing.masks
+    assert preprocessing.framing.masks
     waves = [np.ones(9_000, np.float32), np.ones(10, np.float32), np.ones(9_513, np.float32)]
     batches = {tuple(positions): features for positions, features in preprocessing.batches(waves, 4)}
     assert batches[0, 2]["attention_mask"].sum(dim=1).tolist() == [9_000, 9_513]
@@ -164,7 +164,7 @@ def windowed(seconds: float = 1.0, overlap: float = 0.5, **choices: float) -> Pr
     ],
 )
 def test_windows_cover_a_clip_up_to_its_end(samples: int, overlap: float, starts: tuple[int, ...]) -> None:
-    assert windowed(overlap=overlap).windows(samples) == starts
+    assert windowed(overlap=overlap).framing.windows(samples) == starts
 
 
 def test_windows_of_a_clip_hold_its_samples_and_no_others() -> None:

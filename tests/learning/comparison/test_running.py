@@ -108,4 +108,4 @@ def test_a_network_from_scratch_hears_windows_as_the_others_do(
     monkeypatch.setattr(running.Predictor, "load", lambda path: heard.append(load(path)) or heard[-1])
     found = running.compare(clips, data, chirps.params(model=model), None, tmp_path, [scratch], identity=[])
     assert found.rows[0].figures, found.rows[0].problem
-    assert heard[0].preprocessing.window_seconds == 0.5
+    assert heard[0].preprocessing.framing.window_seconds == 0.5

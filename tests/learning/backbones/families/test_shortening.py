@@ -108,7 +108,7 @@ def test_the_window_is_that_of_the_longest_training_clip(
     setup = preparation.set_up(clips, tmp_path / "data", choices)
     assert setup.backbone.config.max_length == frames
     most = choices.data.max_duration_seconds
-    assert setup.material.preprocessing.max_seconds == (frames / 100 if window_seconds is None else most)
+    assert setup.material.preprocessing.framing.max_seconds == (frames / 100 if window_seconds is None else most)
 
 
 @pytest.mark.parametrize("family", ["ast", "whisper"])
