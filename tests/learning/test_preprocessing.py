@@ -111,7 +111,7 @@ def test_a_group_norm_hears_silence_that_a_mask_hides(family: str, tmp_path: Pat
     """Why these get no mask: their first layer divides by the loudness over all of time, before any mask counts."""
     short, long = (heard_after(silence, tmp_path, family, masks=True) for silence in (100, 9_000))
     assert (short - long).abs().max() > 1e-3
-    assert not of(str(tmp_path)).masks
+    assert not of(str(tmp_path)).framing.masks
 
 
 def test_a_mask_covers_the_silence_at_the_end(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_mask_is_saved_and_loaded(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     preprocessing.save(tmp_path / "checkpoint")
     again = Preprocessing.load(tmp_path / "checkpoint")
-    assert again.masks
+    assert again.framing.masks
     assert again.sha256 == preprocessing.sha256
 
 
@@ -222,7 +222,7 @@ def test_windows_are_saved_and_loaded(tmp_path: Path) -> None:
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 60.0, window_seconds=2.0)
     preprocessing.save(tmp_path)
     again = Preprocessing.load(tmp_path)
-    assert (again.window_seconds, again.window_overlap, again.max_seconds) == (2.0, 0.5, 60.0)
+    assert (again.framing.window_seconds, again.framing.window_overlap, again.framing.max_seconds) == (2.0, 0.5, 60.0)
     assert again.sha256 == preprocessing.sha256 != of("speech-embedding", 60.0).sha256
 
 
