@@ -129,8 +129,11 @@ def request(address: str, path: str, kind: str, body: bytes) -> bytes:
 
 
 @contextmanager
-def process(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A server's process, ended with the block."""
+def process(command: Sequence[str], folder: Path, *, is_read: bool) -> Iterator[subprocess.Popen[str]]:
+    """A server's process, ended with the block.
+
+    What nobody reads must not go to a pipe: MLflow writes a line for each request, and stops when the pipe is full.
+    """
     # MLflow looks for uvicorn on the path
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = os.environ | _THREADS | {"PYTHONPATH": str(ROOT), "PATH": path}
@@ -141,7 +144,7 @@ def process(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[s
             cwd=folder,
             env=environment,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if is_read else log,
             stderr=log,
             start_new_session=True,
         ) as running,
@@ -160,7 +163,7 @@ def process(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[s
 @contextmanager
 def tenuto_server(workspace: Path, *options: str) -> Iterator[str]:
     """The address of `tenuto serve`."""
-    with process(["flows.cli", "serve", "--port", "0", "--json", *options], workspace) as running:
+    with process(["flows.cli", "serve", "--port", "0", "--json", *options], workspace, is_read=True) as running:
         assert running.stdout
         yield json.loads(running.stdout.readline())["address"]
 
@@ -172,7 +175,7 @@ def mlflow_server(workspace: Path, uri: str, model: str, workers: int) -> Iterat
         port = free.getsockname()[1]
     os.environ["MLFLOW_TRACKING_URI"] = uri
     command = ["mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
-    with process([*command, "--port", str(port), "--workers", str(workers)], workspace) as running:
+    with process([*command, "--port", str(port), "--workers", str(workers)], workspace, is_read=False) as running:
         address, until = f"http://127.0.0.1:{port}", time.monotonic() + _STARTS_SECONDS
         while True:
             with suppress(OSError):

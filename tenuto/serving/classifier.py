@@ -45,6 +45,8 @@ class Heard:
     @classmethod
     def joined(cls, parts: Sequence[Heard]) -> Heard:
         """The clips of all parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
 
