@@ -52,7 +52,8 @@ def judge(workspace: Workspace, params: Params, *, source: Source | None = None)
     uri = servers.tracking_uri(workspace, params)
     source = source or RegistrySource(uri, params.name, workspace.served_models)
     champion, challenger = _versions(source)
-    found = comparison.pairs(served.frame(workspace.served), challenger, champion)
+    answered = served.frame(workspace.served, model=params.name, is_labelled=True, without=["embedding"])
+    found = comparison.pairs(answered, challenger, champion)
     if len(found) < LEAST_PAIRS:
         raise RegistryError(
             f"{len(found)} labelled clips were heard by version {challenger} beside version {champion}; "

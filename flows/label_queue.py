@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,9 +22,8 @@ from tenuto.dataset.ingest import Progress
 from tenuto.errors import DatasetError, WorkspaceError
 from tenuto.labelling import choice, queue
 from tenuto.labelling.queue import Item
-from tenuto.labels import classes
+from tenuto.labels import UNKNOWN, classes
 from tenuto.records import GROUP_PREFIX, AddResult, Record
-from tenuto.serving.answers import UNKNOWN
 from tenuto.settings import Params
 from tenuto.tracing import served
 from tenuto.workspace import Workspace
@@ -59,8 +59,8 @@ def export(workspace: Workspace, params: Params, size: int, folder: Path | None 
 
     Raises WorkspaceError when there is nothing to listen to, saying why.
     """
-    rows = served.frame(workspace.served)
-    _require_recordings(workspace, rows)
+    rows = served.frame(workspace.served, model=params.name, is_kept=True)
+    _require_recordings(workspace, params.name, rows)
     recordings = served.audio_folder(workspace.served)
     known = _manifest(workspace)
     kept = choice.candidates(rows, frozenset(known["clip_id"]))
@@ -68,7 +68,9 @@ def export(workspace: Workspace, params: Params, size: int, folder: Path | None 
     found = choice.of_one_version(kept)
     if found.empty:
         raise WorkspaceError("Every recording that was kept has a label, or is gone again; there is nothing to label.")
-    heard = rows[rows["true_label"].notna() & (rows["version"] == found["version"].iloc[0]) & ~rows["is_shadow"]]
+    version = str(found["version"].iloc[0])
+    heard = served.frame(workspace.served, version=version, model=params.name, is_labelled=True)
+    heard = heard[~heard["is_shadow"]]
     near = np.stack(list(heard["embedding"])) if len(heard) else None
     chosen = choice.choose(found, size, params.data.labels, near)
     target = folder or workspace.label_queue
@@ -143,18 +145,19 @@ def accept(
     return Accepted(added=result, labelled=len(labelled), unknown=len(labelled) - len(taken), undecided=undecided)
 
 
-def _require_recordings(workspace: Workspace, rows: pd.DataFrame) -> None:
-    if rows.empty:
+def _require_recordings(workspace: Workspace, model: str, rows: pd.DataFrame) -> None:
+    if len(rows):
+        return
+    if not (answers := served.count(workspace.served, model)):
         raise WorkspaceError(
-            f"Nothing was served yet ({workspace.served} holds no prediction): `tenuto serve` writes that log unless "
-            "`log.is_on` in mlflow/serving.yaml is false."
+            f"Nothing was served yet ({workspace.served} holds no prediction of {model}): `tenuto serve` writes that "
+            "log unless `log.is_on` in mlflow/serving.yaml is false."
         )
-    if rows["audio"].isna().all():
-        raise WorkspaceError(
-            f"{len(rows):,} predictions are on record and none with its recording, so there is nothing to listen to. "
-            "`log.keep_audio_days` in mlflow/serving.yaml keeps recordings for so many days; the people who are heard "
-            "in them have to agree."
-        )
+    raise WorkspaceError(
+        f"{answers:,} predictions are on record and none with its recording, so there is nothing to listen to. "
+        "`log.keep_audio_days` in mlflow/serving.yaml keeps recordings for so many days; the people who are heard "
+        "in them have to agree."
+    )
 
 
 def _add(
@@ -180,19 +183,21 @@ def _add(
 
 def _give_feedback(workspace: Workspace, items: Iterable[Item]) -> None:
     """Tells the log what the clips were; predictions that it no longer holds are passed over."""
-    rows = served.frame(workspace.served)
-    on_record = set(zip(rows["request_id"], rows["position"], strict=True))
+    labelled = {item.key: item for item in items}
+    on_record = served.on_record(workspace.served, labelled)
+    now = datetime.now(UTC)
     given = [
         served.Feedback(
             request_id=item.request_id,
             position=item.position,
             label=item.label,
-            at=item.decided_at or pd.Timestamp.now("UTC").to_pydatetime(),
-            source=queue.SOURCE + item.reviewer,
+            # not when it was decided: a look at the log since then has counted the labels that it held
+            at=now,
+            source=served.LABEL_QUEUE + item.reviewer,
             groups={name: value for name, value in item.groups.items() if value},
         )
-        for item in items
-        if item.key in on_record
+        for key, item in labelled.items()
+        if key in on_record
     ]
     if given:
         served.feedback(workspace.served, given)

@@ -70,16 +70,18 @@ def watch(
     reference = _reference(source.fetch(version) / REFERENCE_NAME, params.name, version)
     earlier = looks.read(workspace.looks, params.name, version)
     since = now - timedelta(days=params.monitor.days)
-    answered = served.frame(workspace.served, since, now, version)
+    answered = served.frame(workspace.served, since, now, version, model=params.name)
     look = looks.look(
         reference,
-        answered[answered["model"] == params.name],
+        answered,
         params.monitor,
         earlier,
         model=params.name,
         version=version,
         now=now,
-        new_labels=served.count_labels(workspace.served, looks.labels_told_at(workspace.looks, params.name)),
+        new_labels=served.count_labels(
+            workspace.served, params.name, looks.labels_told_at(workspace.looks, params.name)
+        ),
     )
     looks.keep(workspace.looks, look)
     news = looks.news(look, earlier)

@@ -47,8 +47,7 @@ class AudioClassifier(PythonModel):
         are also `is_unknown` and `novelty`; a clip that is too unlike the training clips is labelled 'unknown', and
         its `probability` is that of the likeliest class. ValueError names what cannot be used.
         """
-        from tenuto.labels import joined
-        from tenuto.serving.answers import UNKNOWN
+        from tenuto.labels import UNKNOWN, joined
 
         model = self._model
         waves = _waves(model_input, model.sample_rate_hz)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SEPARATOR = ";"
 LabelType = Literal["one", "many"]
+UNKNOWN = "unknown"
+"""What a clip is answered that is too unlike the training clips; no class may be called so."""
 
 MULTI_LABEL = "multi_label_classification"
 """What transformers calls a model that gives a clip several labels, as `config.problem_type`."""

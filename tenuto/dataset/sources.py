@@ -85,7 +85,8 @@ def scan(
     With a `pattern` such as '{label}_{speaker}_{index}.wav', labels and groups come from the file names: fields other
     than label, index, path and _ are groups; `*` stands for any text; a pattern with a slash is matched against the
     path inside the source. The folder `exclude` is not entered. Recordings of groups that `refuses` are counted and not
-    named. Raises SourceError when the source cannot be read or holds nothing, saying what was looked for.
+    named. Raises SourceError when the source cannot be read or holds nothing, saying what was looked for, or when it
+    has a class 'unknown'.
     """
     source = source.expanduser()
     if not source.exists():
@@ -96,6 +97,12 @@ def scan(
     else:
         _walk_into(found, source, NamePattern(pattern) if pattern else None, exclude)
     found.entries.sort(key=lambda entry: entry.shown)
+    for entry in found.entries:
+        if labels.UNKNOWN in labels.parts_of(entry.label, kind):
+            raise SourceError(
+                f"{entry.shown} has the label {labels.UNKNOWN!r}, which is what a model answers to clips of no class; "
+                "call the class something else, such as 'other'. Nothing was added."
+            )
     several = sum(labels.SEPARATOR in entry.label for entry in found.entries) if kind == "one" else 0
     if several > _SEVERAL_SHARE * len(found.entries):
         hint = f"{several} labels hold {labels.SEPARATOR!r}; if that is several labels, set `data.labels: many`"

@@ -23,9 +23,11 @@ Array = npt.NDArray[np.float64]
 def candidates(served: pd.DataFrame, labelled: frozenset[str] = frozenset()) -> pd.DataFrame:
     """The rows of `tenuto.tracing.served.frame` that could be labelled.
 
-    Those have their audio, no label yet, and are not among the clips `labelled` elsewhere.
+    Those have their audio, no label yet, and are not among the clips `labelled` elsewhere. Windows of a stream, which
+    may begin in the middle of a word, are not asked about.
     """
-    rows = served[~served["is_shadow"] & served["audio"].notna() & served["clip_id"].notna()]
+    is_clip = ~served["is_shadow"] & ~served["is_window"]
+    rows = served[is_clip & served["audio"].notna() & served["clip_id"].notna()]
     known = set(rows.loc[rows["true_label"].notna(), "clip_id"]) | labelled
     return rows[~rows["clip_id"].isin(known)]
 

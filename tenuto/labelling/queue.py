@@ -19,14 +19,11 @@ from filelock import FileLock
 from pydantic import Field, ValidationError
 
 from tenuto.errors import DatasetError
-from tenuto.labels import LabelType, joined, parts, parts_of
+from tenuto.labels import UNKNOWN, LabelType, joined, parts, parts_of
 from tenuto.records import GROUP_PREFIX, Record
-from tenuto.serving.answers import UNKNOWN
 
 FILE_NAME = "queue.csv"
 AUDIO = "audio"
-SOURCE = "label queue: "
-"""Feedback whose source begins so is of clips that were chosen because they are hard; the reviewer's name follows."""
 
 Decision = Literal["", "labelled", "skipped", "unsure", "accepted"]
 

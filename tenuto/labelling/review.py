@@ -19,9 +19,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from tenuto.errors import DatasetError
 from tenuto.labelling import queue
-from tenuto.labels import LabelType
+from tenuto.labels import UNKNOWN, LabelType
 from tenuto.records import Record
-from tenuto.serving.answers import UNKNOWN
 
 HOSTS = ("127.0.0.1", "localhost")
 _TEMPLATES = files("tenuto") / "templates"

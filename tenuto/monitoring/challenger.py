@@ -14,12 +14,11 @@ import pandas as pd
 
 from tenuto import labels as texts
 from tenuto.deciding.policy import BUDGETS, Policy, Rule
-from tenuto.labels import LabelType
+from tenuto.labels import UNKNOWN, LabelType
 from tenuto.monitoring import quality
 from tenuto.records import GROUP_PREFIX, Evaluation
 from tenuto.scoring import evaluation
 from tenuto.scoring.evaluation import CANDIDATE, CHAMPION
-from tenuto.serving.answers import UNKNOWN
 from tenuto.settings import EvaluateSettings
 
 LIVE = "live-"
@@ -37,9 +36,9 @@ def pairs(served: pd.DataFrame, challenger: str, champion: str) -> pd.DataFrame:
     answer and `_y` of the challenger's.
 
     `served` is a frame of `tenuto.tracing.served`. Clips of the label queue, which are hard for the version that chose
-    them, are left out, and clips whose label came back as 'unknown', which are of no class.
+    them, are left out, as are clips whose label came back as 'unknown', which are of no class, and windows of streams.
     """
-    known = quality.labelled(served)
+    known = quality.labelled(served[~served["is_window"].astype(bool)])
     known = known[known["true_label"] != UNKNOWN]
     is_shadow = known["is_shadow"].astype(bool)
     answered = known[~is_shadow & (known["version"] == champion)]

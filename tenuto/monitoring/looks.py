@@ -33,7 +33,7 @@ class Look(Record):
     model: str
     version: str
     since: datetime
-    clips: int = Field(description="served by the version in the period, and answered; shadow answers are not counted")
+    clips: int = Field(description="served by the version in the period, and answered; no shadow answers, no streams")
     level: float = Field(description="the chance of any false alarm that this look may take")
     signals: tuple[Signal, ...] = Field(default=(), description="empty with too few clips")
     unknown: float | None = Field(default=None, description="share of clips that were called unknown")
@@ -60,11 +60,12 @@ def look(
 ) -> Look:
     """What the last `settings.days` of `served` come to, held against `reference`.
 
-    `served` is the frame of the version (`tenuto.tracing.served.frame`) up to `now`; `earlier` are its former looks,
+    `served` is the frame of the version (`tenuto.tracing.served.frame`) up to `now`, of which windows of streams are
+    left out: all are as long, and only those at which a stream changes are in the log; `earlier` are its former looks,
     the oldest first; `new_labels` came back since they last were enough (`labels_told_at`).
     """
     since = now - timedelta(days=settings.days)
-    answered = served[~served["is_shadow"].astype(bool)]
+    answered = served[~served["is_shadow"].astype(bool) & ~served["is_window"].astype(bool)]
     recent = answered[answered["at"] >= since]
     level = spent(settings, earlier[-1].at if earlier else None, now)
     measured: list[Measured] = []

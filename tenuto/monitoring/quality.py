@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tenuto.labelling import queue
+from tenuto.labels import UNKNOWN
 from tenuto.monitoring.drift import Measured
 from tenuto.records import Interval
-from tenuto.serving.answers import UNKNOWN
+from tenuto.tracing.served import LABEL_QUEUE
 
 CONFIDENCE = 0.95
 
@@ -19,7 +19,7 @@ def labelled(served: pd.DataFrame) -> pd.DataFrame:
 
     A model would look worse on them than it is, and the one that they were chosen by worse than another.
     """
-    is_chosen = served["label_source"].fillna("").str.startswith(queue.SOURCE)
+    is_chosen = served["label_source"].fillna("").str.startswith(LABEL_QUEUE)
     return served[served["true_label"].notna() & ~is_chosen]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenuto.labels import joined
-from tenuto.serving.answers import UNKNOWN, Answer
+from tenuto.labels import UNKNOWN, joined
+from tenuto.serving.answers import Answer
 from tenuto.serving.classifier import Heard
 from tenuto.serving.metrics import Metrics
 from tenuto.serving.models import Model
@@ -54,14 +54,14 @@ class Notes:
         heard: Heard,
         *,
         is_shadow: bool = False,
-        first: int = 0,
+        window: int | None = None,
     ) -> None:
-        """Takes note of clips of one request, whose places in it begin at `first`.
+        """Takes note of clips of one request, or of windows of a stream from its number `window` on.
 
         Those that the challenger heard beside the answer are shadows.
         """
         for answer in answers:
             self._metrics.answered(answer.model.version, answer.label, is_shadow=is_shadow)
         if self._recorder is not None:
-            rows = rows_of(answers, clips, heard, is_shadow=is_shadow, first=first)
+            rows = rows_of(answers, clips, heard, is_shadow=is_shadow, window=window)
             self._recorder.put(rows, () if is_shadow else [clip.sound for clip in clips])

@@ -6,9 +6,6 @@ from pydantic import Field
 
 from tenuto.records import Record
 
-UNKNOWN = "unknown"
-"""The label of a clip that is too unlike the training clips; no class may be called so."""
-
 
 class Version(Record):
     """Which model answered."""

@@ -10,9 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints
 
-from tenuto.labels import parts
+from tenuto.labels import UNKNOWN, parts
 from tenuto.records import Record
-from tenuto.serving.answers import UNKNOWN
 from tenuto.serving.problems import RESPONSES, ProblemError
 from tenuto.serving.recorder import Recorder
 from tenuto.tracing import served

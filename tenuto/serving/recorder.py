@@ -51,14 +51,19 @@ class _Waiting:
 
 
 def rows_of(
-    answers: Sequence[Answer], clips: Sequence[Decoded], heard: Heard, *, is_shadow: bool = False, first: int = 0
+    answers: Sequence[Answer],
+    clips: Sequence[Decoded],
+    heard: Heard,
+    *,
+    is_shadow: bool = False,
+    window: int | None = None,
 ) -> list[Served]:
-    """What is kept of the answers to clips of one request, whose places in it begin at `first`."""
+    """What is kept of the answers to clips of one request, or to windows of a stream from its number `window` on."""
     at = datetime.now(UTC)
     return [
         Served(
             request_id=answer.request_id,
-            position=first + position,
+            position=(window or 0) + position,
             at=at,
             model=answer.model.name,
             version=answer.model.version,
@@ -74,6 +79,7 @@ def rows_of(
             level_dbfs=clips[position].level_dbfs,
             latency_ms=answer.latency_ms,
             is_shadow=is_shadow,
+            is_window=window is not None,
         )
         for position, answer in enumerate(answers)
     ]

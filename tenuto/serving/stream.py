@@ -18,10 +18,9 @@ import numpy.typing as npt
 import soxr
 
 from tenuto.errors import ClipError
-from tenuto.labels import LabelType
+from tenuto.labels import UNKNOWN, LabelType
 from tenuto.learning.calibration import Calibration
 from tenuto.learning.framing import Framing, Wave
-from tenuto.serving.answers import UNKNOWN
 from tenuto.serving.classifier import Heard
 from tenuto.serving.settings import StreamSettings
 from tenuto.sound.audio import Recording, waveform

@@ -199,7 +199,7 @@ class _Connection:
         framing = self._model.classifier.framing
         clips = [decoded(Recording(cut.wave[:, None], framing.sample_rate_hz, "samples", False), framing)]
         answers = answers_of(self._request_id, self._model, clips, heard, answer.latency_ms)
-        self._state.notes.put(answers, clips, heard, first=cut.position)
+        self._state.notes.put(answers, clips, heard, window=cut.position)
 
     def _said(self, window: Window, latency_ms: float) -> StreamAnswer:
         self._windows += 1

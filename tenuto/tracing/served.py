@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,10 @@ from tenuto.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+LABEL_QUEUE = "label queue: "
+"""Feedback whose source begins so is of clips that were chosen because they are hard; the reviewer's name follows."""
 BUSY_SECONDS = 10.0
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE served (
     request_id TEXT NOT NULL, version TEXT NOT NULL, position INTEGER NOT NULL,
@@ -35,7 +37,7 @@ CREATE TABLE served (
     label TEXT NOT NULL, probability REAL NOT NULL, probabilities TEXT NOT NULL,
     is_unknown INTEGER NOT NULL, novelty REAL, embedding BLOB NOT NULL,
     duration_seconds REAL, level_dbfs REAL, latency_ms REAL, is_shadow INTEGER NOT NULL,
-    audio TEXT, clip_id TEXT,
+    audio TEXT, clip_id TEXT, is_window INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (request_id, version, position)
 );
 CREATE INDEX served_at ON served (at);
@@ -48,7 +50,24 @@ CREATE TABLE feedback (
 """
 _EMBEDDING = np.dtype("<f2")
 _LARGEST = float(np.finfo(_EMBEDDING).max)
-_FACTS = ("novelty", "duration_seconds", "level_dbfs", "latency_ms")
+_TOLD = {
+    "true_label": "feedback.label",
+    "labelled_at": "feedback.at",
+    "label_source": "feedback.source",
+    "groups": "feedback.groups",
+}
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("probability", "novelty", "duration_seconds", "level_dbfs", "latency_ms"), float),
+    **dict.fromkeys(("is_unknown", "is_shadow", "is_window"), bool),
+    "position": int,
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "embedding": lambda blob: np.frombuffer(blob, _EMBEDDING).astype(np.float32),
+    "groups": lambda text: json.loads(text) if text else {},
+}
+
+Clip = tuple[str, int]
+"""Request id and position."""
 
 
 class Served(Record):
@@ -73,6 +92,7 @@ class Served(Record):
     is_shadow: bool = Field(default=False, description="heard beside the answer, which came from another version")
     audio: str | None = Field(default=None, description="the kept recording, relative to `audio_folder`")
     clip_id: str | None = Field(default=None, description="of the kept recording")
+    is_window: bool = Field(default=False, description="a part of a stream, and no clip that somebody cut and sent")
 
 
 class Feedback(Record):
@@ -161,51 +181,88 @@ def feedback(path: Path, given: Iterable[Feedback]) -> None:
         )
 
 
-def count_labels(path: Path, since: datetime | None = None) -> int:
-    """How many clips got their true label after `since`; a label that took the place of another counts as new."""
+def on_record(path: Path, clips: Iterable[Clip]) -> set[Clip]:
+    """Those of the clips that the log holds a prediction of."""
+    if not path.is_file():
+        return set()
+    asked = "SELECT 1 FROM served WHERE request_id = ? AND position = ? LIMIT 1"
+    with opened(path) as log:
+        return {clip for clip in clips if log.execute(asked, clip).fetchone()}
+
+
+def count(path: Path, model: str) -> int:
+    """How many answers of a model are on record; shadows and windows of streams are not counted."""
     if not path.is_file():
         return 0
     with opened(path) as log:
-        asked = "SELECT count(*) FROM feedback WHERE :since IS NULL OR at > :since"
-        return int(log.execute(asked, {"since": since and text(since)}).fetchone()[0])
+        asked = "SELECT count(*) FROM served WHERE model = ? AND NOT is_shadow AND NOT is_window"
+        return int(log.execute(asked, (model,)).fetchone()[0])
+
+
+def count_labels(path: Path, model: str, since: datetime | None = None) -> int:
+    """How many clips that a model answered got their true label after `since`; one that took the place of another
+    counts as new, and one of a window of a stream does not count."""
+    if not path.is_file():
+        return 0
+    asked = """
+        SELECT count(*) FROM feedback WHERE (:since IS NULL OR at > :since) AND EXISTS (
+            SELECT 1 FROM served WHERE served.request_id = feedback.request_id
+            AND served.position = feedback.position AND model = :model AND NOT is_shadow AND NOT is_window)
+    """
+    with opened(path) as log:
+        return int(log.execute(asked, {"since": since and text(since), "model": model}).fetchone()[0])
 
 
 def frame(
-    path: Path, since: datetime | None = None, until: datetime | None = None, version: str | None = None
+    path: Path,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    version: str | None = None,
+    *,
+    model: str | None = None,
+    is_labelled: bool = False,
+    is_kept: bool = False,
+    without: Collection[str] = (),
 ) -> pd.DataFrame:
-    """All predictions from `since` on and before `until`, a row each, oldest first; no rows where there is no log.
+    """Predictions from `since` on and before `until`, a row each, oldest first; no rows where there is no log.
 
     Columns are those of `Served` in its order, with `at` in UTC, `embedding` a float32 array (dims,), and facts that
     are not known NaN; then `true_label`, `labelled_at` and `label_source` from feedback (None where there is none),
     `groups` (a dict), and `p_<label>` in place of `probabilities`, NaN where a version does not have the class.
-    Shadow answers are among them (`is_shadow`).
+    Shadow answers are among them (`is_shadow`), and windows of streams (`is_window`).
+
+    A log may have grown large: with `is_labelled` there are only clips whose true label came back, with `is_kept` only
+    those whose recording is kept, and `without` names columns that are not read.
     """
     import pandas as pd
 
-    asked = """
-        SELECT served.*, feedback.label AS true_label, feedback.at AS labelled_at, feedback.source AS label_source,
-               feedback.groups AS groups
-        FROM served LEFT JOIN feedback USING (request_id, position)
+    names = [name for name in (*Served.model_fields, *_TOLD) if name not in without]
+    asked = f"""
+        SELECT {", ".join(_TOLD.get(name, f"served.{name}") + f" AS {name}" for name in names)}
+        FROM served {"" if is_labelled else "LEFT"} JOIN feedback USING (request_id, position)
         WHERE (:since IS NULL OR served.at >= :since) AND (:until IS NULL OR served.at < :until)
-              AND (:version IS NULL OR version = :version)
+              AND (:version IS NULL OR version = :version) AND (:model IS NULL OR model = :model)
+              {"AND audio IS NOT NULL" if is_kept else ""}
         ORDER BY served.at, request_id, position, is_shadow, version
     """
-    bounds = {"since": since and text(since), "until": until and text(until), "version": version}
+    bounds = {"since": since and text(since), "until": until and text(until), "version": version, "model": model}
     rows: list[sqlite3.Row] = []
     if path.is_file():
         with opened(path) as log:
             rows = log.execute(asked, bounds).fetchall()
-    names = [*Served.model_fields, "true_label", "labelled_at", "label_source", "groups"]
     values: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
-    classes = _classes(values.pop("probabilities"))
-    values["embedding"] = [np.frombuffer(blob, _EMBEDDING).astype(np.float32) for blob in values["embedding"]]
-    values["groups"] = [json.loads(text) if text else {} for text in values["groups"]]
+    classes = _classes(values.pop("probabilities", ()))
+    for name, read in _READ.items():
+        if name in values:
+            values[name] = [read(value) for value in values[name]]
     made = pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in (values | classes).items()})
     times = {
-        name: pd.to_datetime(made[name], utc=True, format="ISO8601").dt.as_unit("us") for name in ("at", "labelled_at")
+        name: pd.to_datetime(made[name], utc=True, format="ISO8601").dt.as_unit("us")
+        for name in ("at", "labelled_at")
+        if name in made
     }
-    kinds = dict.fromkeys(("probability", *_FACTS, *classes), float)
-    return made.assign(**times).astype(kinds | {"position": int, "is_unknown": bool, "is_shadow": bool})
+    kinds = _KINDS | dict.fromkeys(classes, float)
+    return made.assign(**times).astype({name: kind for name, kind in kinds.items() if name in made})
 
 
 @contextmanager
@@ -222,11 +279,15 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _prepare(log: sqlite3.Connection) -> None:
-    """Make the tables, and move the rows of the first release's only table into them."""
+    """Make the tables, move the rows of the first release's only table into them, and add what came later."""
     log.execute("PRAGMA journal_mode = WAL")  # readers and the server do not wait for one another
     with log:
         log.execute("BEGIN IMMEDIATE")
-        if log.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA_VERSION:
+        found = log.execute("PRAGMA user_version").fetchone()[0]
+        if found == 2:
+            log.execute("ALTER TABLE served ADD COLUMN is_window INTEGER NOT NULL DEFAULT 0")
+            log.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        if found >= 2:
             return
         is_old = log.execute("SELECT 1 FROM sqlite_master WHERE name = 'served'").fetchone() is not None
         if is_old:

@@ -208,6 +208,14 @@ def test_an_unknown_column_is_reported_and_the_rows_are_used(tmp_path, source):
     assert "'snr'" in result.quarantined[0].detail
 
 
+@pytest.mark.parametrize(("label", "kind"), [("unknown", "one"), ("rain; unknown", "many")])
+def test_no_class_may_be_called_what_a_model_answers_to_clips_of_no_class(tmp_path, source, label, kind):
+    (source / "labels.csv").write_text(f"path,label\nyes/1.wav,rain\nyes/3.wav,{label}\n")
+    with pytest.raises(SourceError, match=r"yes/3\.wav has the label 'unknown', .* such as 'other'"):
+        add(tmp_path, "source/labels.csv", settings=DataSettings(labels=kind))
+    assert not (tmp_path / "data/manifest.parquet").exists()
+
+
 def test_a_lone_label_comes_in_when_it_has_company(tmp_path, source):
     write(source / "maybe/a.wav", speechlike(90, 0.1))
     add(tmp_path)

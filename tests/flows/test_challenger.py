@@ -97,6 +97,16 @@ def test_too_few_labelled_clips_are_an_error_that_says_how_to_get_more(workspace
     assert ledger.read(workspace.ledger) == ()
 
 
+def test_another_model_in_the_same_log_has_no_say(workspace: Workspace) -> None:
+    answered(workspace.served, 40, {"1": 1, "2": 1})
+    gongs = [
+        _served(f"g{i}", "low", version).model_copy(update={"model": "gongs"}) for i in range(9) for version in "12"
+    ]
+    served.add(workspace.served, gongs)
+    served.feedback(workspace.served, [Feedback(request_id=f"g{i}", label="high", at=traffic.NOW) for i in range(9)])
+    assert challenger.judge(workspace, PARAMS, source=Registry()).clips == 40
+
+
 def test_without_a_challenger_there_is_nothing_to_compare(workspace: Workspace) -> None:
     with pytest.raises(RegistryError, match=r"bells has no @challenger.*`tenuto retrain --force`"):
         challenger.judge(workspace, PARAMS, source=Registry(other=None))

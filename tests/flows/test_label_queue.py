@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarni
 @pytest.fixture
 def workspace(tmp_path: Path, recordings: Path) -> Workspace:
     """Ann's recordings are the dataset."""
-    create(tmp_path / "w")
+    create(tmp_path / "w", "chirps")
     (tmp_path / "ann").mkdir()
     for path in recordings.glob("*_ann_[01].wav"):
         shutil.copy(path, tmp_path / "ann")
@@ -105,6 +105,22 @@ def test_the_way_from_an_answer_to_a_labelled_clip(workspace: Workspace, recordi
     again = label_queue.accept(workspace, PARAMS, "ci")
     assert (again.labelled, again.added) == (0, None)
     assert label_queue.export(workspace, PARAMS, size=9).of == 4
+
+
+def test_recordings_of_another_model_are_not_asked_about(workspace: Workspace, recordings: Path) -> None:
+    serve(workspace, of(recordings, "ben"))
+    with served.opened(workspace.served) as log:
+        log.execute("UPDATE served SET model = 'gongs' WHERE request_id = 'bird/0'")
+    assert label_queue.export(workspace, PARAMS, size=9).of == 5
+
+
+def test_a_label_counts_as_new_from_when_it_is_accepted(workspace: Workspace, recordings: Path) -> None:
+    serve(workspace, of(recordings, "ben")[:1])
+    made = label_queue.export(workspace, PARAMS, size=3)
+    queue.decide(made.folder, ("bird/0", 0), "labelled", "down", "bo")
+    looked_at = datetime.now(UTC)
+    label_queue.accept(workspace, PARAMS, "bo")
+    assert served.count_labels(workspace.served, "chirps", looked_at) == 1
 
 
 def test_what_a_kill_left_half_done_is_finished_by_accepting_again(

@@ -20,6 +20,7 @@ def frame(
         "at": [AT + timedelta(seconds=i) for i in range(n)],
         "version": "1",
         "is_shadow": False,
+        "is_window": False,
         "audio": [f"{i}.flac" for i in range(n)],
         "clip_id": [f"clip{i}" for i in range(n)],
         "true_label": None,
@@ -45,6 +46,11 @@ def test_only_recordings_that_were_kept_and_have_no_label_can_be_labelled() -> N
     found = choice.candidates(rows, frozenset({"clip5"}))
     assert list(found["request_id"]) == ["r0", "r4"]
     assert list(choice.of_one_version(found)["request_id"]) == ["r4"]
+
+
+def test_windows_of_streams_are_not_asked_about() -> None:
+    rows = frame([[1.0, 0.0]] * 3, is_window=[False, True, False])
+    assert order(choice.candidates(rows)) == ["clip0", "clip2"]
 
 
 def test_a_recording_that_was_sent_twice_needs_no_second_label() -> None:

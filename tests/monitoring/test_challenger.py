@@ -11,10 +11,10 @@ from scipy import stats
 
 from tenuto.deciding import gate, wear
 from tenuto.deciding.policy import Policy, Rule, WearSettings
-from tenuto.labelling import queue
 from tenuto.monitoring import challenger
 from tenuto.settings import EvaluateSettings
 from tenuto.tracing import ledger
+from tenuto.tracing.served import LABEL_QUEUE
 from tests.monitoring import traffic
 
 SETTINGS = EvaluateSettings(resamples=400)
@@ -52,9 +52,15 @@ def test_only_labelled_clips_that_both_versions_heard_are_paired() -> None:
     assert set(found["version_y"]) == {"2"}
 
 
+def test_windows_of_streams_are_not_paired() -> None:
+    served = both(0.8, 0.9, clips=40)
+    served["is_window"] = served["request_id"] == "q5"
+    assert "q5" not in set(challenger.pairs(served, "2", "1")["request_id"])
+
+
 def test_clips_that_were_labelled_because_they_are_hard_are_left_out() -> None:
     served = both(0.8, 0.9, clips=40)
-    served["label_source"] = np.where(served["request_id"] == "q5", f"{queue.SOURCE}ann", "client")
+    served["label_source"] = np.where(served["request_id"] == "q5", f"{LABEL_QUEUE}ann", "client")
     assert "q5" not in set(challenger.pairs(served, "2", "1")["request_id"])
     assert len(challenger.pairs(served, "2", "1")) == 39
 

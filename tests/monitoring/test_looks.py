@@ -49,6 +49,26 @@ def test_clips_before_the_period_and_shadow_answers_are_not_counted() -> None:
     assert (found.status, found.clips) == ("steady", 200)
 
 
+def with_streams(rng: np.random.Generator, clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips and half as many windows of streams, noted where a stream changed: equally long, and in doubt."""
+    windows = traffic.served(rng, len(clips) // 2).assign(is_window=True, duration_seconds=1.28)
+    windows["probability"] = 0.5 + (windows["probability"] - 0.5) / 2
+    return pd.concat([clips, windows], ignore_index=True)
+
+
+def test_streams_are_no_drift() -> None:
+    mixed = with_streams(np.random.default_rng(2), SERVED)
+    assert look(mixed.assign(is_window=False)).found == ("duration", "confidence"), "or there is nothing to leave out"
+    assert look(mixed).model_dump() == look().model_dump()
+
+
+@pytest.mark.slow
+def test_fifty_clean_weeks_with_streams_raise_at_most_three_alarms() -> None:
+    rng = np.random.default_rng(13)
+    weeks = (with_streams(rng, traffic.served(rng, 200)) for _ in range(50))
+    assert sum(bool(look(week).found) for week in weeks) <= 3
+
+
 def test_too_few_clips_are_not_judged_yet_labels_are() -> None:
     few = SERVED.head(49)
     assert look(few).status == "too few clips"

@@ -27,7 +27,7 @@ def served(
     table = _heard(rng, clips).rename(columns={"label": "truth", "answer": "label"})
     table["at"] = [now - timedelta(days=days) * (1 - i / clips) for i in range(clips)]
     facts = {"position": 0, "model": "bells", "version": version, "alias": "champion", "artefact": "fp32"}
-    table = table.assign(**facts, is_shadow=False, latency_ms=3.0, audio=None, clip_id=None)
+    table = table.assign(**facts, is_shadow=False, is_window=False, latency_ms=3.0, audio=None, clip_id=None)
     table["request_id"] = [f"q{i}" for i in range(clips)]
     table["is_unknown"] = table["novelty"] > 1
     table.loc[table["is_unknown"], "label"] = "unknown"

@@ -53,6 +53,7 @@ def test_every_answer_is_in_the_log(tmp_path: Path, log: Path) -> None:
     assert list(table["label"]) == ["high", "low"] and list(table["version"]) == ["bundle", "bundle"]
     assert table["p_high"][0] > 0.99 and (table["probability"] > 0.99).all()
     # a sine of this amplitude has a root mean square of amplitude / sqrt(2)
+    assert not table["is_window"].any()
     np.testing.assert_allclose(table["level_dbfs"], 20 * np.log10(np.array([0.3, 0.5]) / np.sqrt(2)), atol=0.05)
     assert (table["duration_seconds"] == 0.5).all() and (table["latency_ms"] > 0).all()
     assert [len(embedding) for embedding in table["embedding"]] == [2, 2]

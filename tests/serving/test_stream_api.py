@@ -250,7 +250,7 @@ def test_the_log_gets_the_windows_at_which_a_stream_begins_to_say_something_else
     assert frame["label"].tolist() == ["low", "high", "low"]
     assert set(frame["request_id"]) == {"call-7"}
     assert frame["duration_seconds"].tolist() == [0.25] * 3
-    assert frame["audio"].notna().all()
+    assert frame["audio"].notna().all() and frame["is_window"].all()
 
 
 def test_random_messages_end_a_stream_and_nothing_else(source: TwoVersions) -> None:

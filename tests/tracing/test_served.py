@@ -167,3 +167,46 @@ def test_a_log_of_the_first_release_migrates(log: Path) -> None:
     assert list(served.frame(log)["request_id"]) == ["old-1", "call-7"]
     assert list(served.frame(log, since=datetime(2026, 2, 1, 8, tzinfo=UTC))["request_id"]) == ["old-1", "call-7"]
     assert np.isnan(served.frame(log)["latency_ms"][0])
+
+
+def test_a_log_from_before_streams_were_told_apart_migrates(log: Path) -> None:
+    served.record(log, CALL)
+    with closing(sqlite3.connect(log)) as old, old:
+        old.execute("ALTER TABLE served DROP COLUMN is_window")
+        old.execute("PRAGMA user_version = 2")
+    assert served.find(log, "call-7") == CALL
+    served.record(log, CALL.model_copy(update={"request_id": "call-8", "is_window": True}))
+    assert list(served.frame(log)["is_window"]) == [False, True]
+
+
+def test_a_frame_holds_what_is_asked_for(log: Path) -> None:
+    other = CALL.model_copy(update={"request_id": "call-8", "model": "gongs"})
+    kept = CALL.model_copy(update={"request_id": "call-9", "audio": "a.flac", "clip_id": "c"})
+    served.add(log, [CALL, other, kept])
+    served.feedback(log, [Feedback(request_id=name, label="up", at=AT) for name in ("call-7", "call-8")])
+    assert list(served.frame(log, model="bells")["request_id"]) == ["call-7", "call-9"]
+    assert list(served.frame(log, model="bells", is_labelled=True)["request_id"]) == ["call-7"]
+    assert list(served.frame(log, is_kept=True)["request_id"]) == ["call-9"]
+    whole, less = served.frame(log), served.frame(log, without=["embedding", "probabilities", "labelled_at"])
+    assert set(whole) - set(less) == {"embedding", "labelled_at", "p_down", "p_up"}
+    assert less.equals(whole[list(less)])
+
+
+def test_answers_and_labels_are_counted_per_model_and_without_shadows_and_windows(log: Path) -> None:
+    assert (served.count(log, "bells"), served.count_labels(log, "bells")) == (0, 0)
+    names = ("clip", "gong", "window", "shadow")
+    facts = ({}, {"model": "gongs"}, {"is_window": True}, {"is_shadow": True})
+    served.add(log, [CALL.model_copy(update={"request_id": n} | f) for n, f in zip(names, facts, strict=True)])
+    with served.opened(log) as written:
+        written.executemany(
+            "INSERT INTO feedback VALUES (?, 0, 'up', ?, '', '{}')", [(n, served.text(AT)) for n in names]
+        )
+    assert (served.count(log, "bells"), served.count_labels(log, "bells")) == (1, 1)
+    assert served.count_labels(log, "bells", AT) == 0
+    assert served.count_labels(log, "gongs", AT - timedelta(seconds=1)) == 1
+
+
+def test_what_is_on_record_is_told(log: Path) -> None:
+    assert served.on_record(log, [("call-7", 0)]) == set()
+    served.record(log, CALL)
+    assert served.on_record(log, [("call-7", 0), ("call-7", 1), ("call-9", 0)]) == {("call-7", 0)}

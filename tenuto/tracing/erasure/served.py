@@ -15,14 +15,14 @@ from tenuto.records import GROUP_PREFIX
 from tenuto.tracing import kept_audio, served
 from tenuto.tracing.erasure.identities import Identities
 from tenuto.tracing.retention import Removed
+from tenuto.tracing.served import Clip
 
-Clip = tuple[str, int]
-"""Request id and position."""
+_NOT_NEEDED = ("probabilities", "embedding")
 
 
 def known(path: Path) -> pd.DataFrame:
     """The clips whose groups feedback named, as rows of a manifest; one that was not kept gets an id of its own."""
-    table = served.frame(path)
+    table = served.frame(path, is_labelled=True, without=_NOT_NEEDED)
     table = table[table["groups"].map(bool) & ~table["is_shadow"]]
     groups = pd.DataFrame(list(table["groups"]), index=table.index).add_prefix(GROUP_PREFIX)
     clips = pd.DataFrame({"clip_id": [_id(*row) for row in table[["clip_id", "request_id", "position"]].to_numpy()]})
