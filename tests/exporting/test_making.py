@@ -21,7 +21,11 @@ from tenuto.scoring import latency
 from tenuto.serving import bundle as bundles
 from tenuto.serving.classifier import Classifier
 from tests.chirps import SLOPES, write_clips
-from tests.exporting.models import noises
+from tests.exporting.models import noises, predictor
+
+
+EXPORT = graph.export
+"""As it is without the fixture below."""
 
 
 class Trained(NamedTuple):
@@ -137,6 +141,24 @@ def test_a_checkpoint_whose_graph_answers_otherwise_has_no_bundle(
     with pytest.raises(ExportError, match=r"No graph answers as the checkpoint does: fp32: it gives .* test clips"):
         _made(trained, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "ast"])
+def test_a_transformer_s_matrix_products_in_integers_answer_nearly_the_same_and_are_published(
+    family: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "export", EXPORT)
+    model = predictor(family, tmp_path / "tiny")
+    facts = {"backbone": "tiny", "backbone_revision": "1", "labels": tuple(SLOPES)}
+    checkpoint.write(model.model, model.preprocessing, tmp_path / "model", **facts, trainable_parameters=1, seconds=0.0)
+    bundle = making.export(tmp_path / "model", trained.clips, trained.data, tmp_path / "bundle")
+    assert [artefact.name for artefact in bundle.artefacts] == ["fp32", "int8-dynamic"]  # no images are convolved
+    assert [artefact.reason for artefact in bundle.artefacts] == ["", ""]
+    fp32, dynamic = bundle.published
+    assert fp32.parity is not None and dynamic.parity is not None
+    assert fp32.parity.largest_difference < 1e-5 < dynamic.parity.largest_difference < 0.01
+    made = onnx.load(str(tmp_path / "bundle" / dynamic.file))
+    assert sum(node.op_type == "MatMulInteger" for node in made.graph.node) >= 12  # six products in each of two layers
 
 
 def _negated(model: ModelProto) -> ModelProto:

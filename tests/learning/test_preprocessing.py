@@ -92,7 +92,8 @@ def heard_after(silence: int, folder: Path, family: str, masks: bool | None = No
     """Logits of 0.6 s with so many samples of silence after it, as a clip that shares its batch with a longer one."""
     backbone = backbones.resolve(str(tiny_checkpoint(family, folder, layers=2)))
     preprocessing = Preprocessing.of(backbone.feature_extractor, backbone.config, 10.0)
-    preprocessing = preprocessing if masks is None else replace(preprocessing, masks=masks)
+    if masks is not None:
+        preprocessing = replace(preprocessing, framing=replace(preprocessing.framing, masks=masks))
     wave = chirp("up", np.random.default_rng(0), 0.6)
     model = backbone.pretrained(("down", "up"), seed=0)
     backbones.head(model).weight.data *= 50
