@@ -23,7 +23,6 @@ from tenuto.serving.classifier import Classifier
 from tests.chirps import SLOPES, write_clips
 from tests.exporting.models import noises, predictor
 
-
 EXPORT = graph.export
 """As it is without the fixture below."""
 
