@@ -31,9 +31,10 @@ class Registry:
     folder: Path
     name: str = "bells"
     champion: str | None = "2"
+    previous: str | None = "1"
 
     def resolve(self, alias: str) -> str | None:
-        return {"champion": self.champion, "previous": "1"}.get(alias)
+        return {"champion": self.champion, "previous": self.previous}.get(alias)
 
     def fetch(self, version: str) -> Path:
         return self.folder
@@ -153,6 +154,8 @@ def test_a_version_that_was_left_by_a_rollback_is_not_proposed_as_the_way_back(
     assert (found.look.status, found.previous) == ("quality dropped", None)
     assert "Version 1, the one before, was left by a rollback to version 2" in found.page.read_text()
     assert told[-1][1]["tenuto.quality.dropped"]["to_version"] is None
+    registry.previous = None
+    assert look(workspace, registry).advice == "There is no earlier version to return to."
 
 
 def test_only_the_present_champions_answers_are_held_against_its_reference(
