@@ -214,11 +214,17 @@ def test_the_microphone_is_heard_while_it_records(browser: Any, address: str, st
 
 
 @pytest.mark.browser
-def test_what_is_no_audio_is_said(browser: Any, address: str, tmp_path: Path) -> None:
+def test_what_is_no_audio_is_said_and_no_other_sound_s_answer_stands_below(
+    browser: Any, address: str, tmp_path: Path, low_then_high: Path
+) -> None:
     (tmp_path / "letter.wav").write_text("Dear all, this is no sound.")
     shown(browser, address)
+    browser.find_element("id", "file").send_keys(str(low_then_high))
+    wait(browser, "status", "was heard")
     browser.find_element("id", "file").send_keys(str(tmp_path / "letter.wav"))
     wait(browser, "status", r"letter\.wav cannot be used: no audio format begins with")
+    assert not browser.find_element("id", "answer").is_displayed()
+    assert not browser.find_element("id", "time").is_displayed()
 
 
 @pytest.mark.browser
@@ -250,6 +256,7 @@ def test_a_server_with_keys_is_used_by_whoever_types_one(
     with listening(State.make(served)) as address:
         browsers.show(browser, address, 1280)
         wait(browser, "status", "wants an API key")
+        assert text(browser, "model") == "asks for an API key"
         key = browser.find_element("css selector", "#key input")
         key.send_keys("wrong")
         key.submit()
@@ -302,6 +309,8 @@ def test_nothing_is_wider_than_the_screen(browser: Any, address: str, width: int
     browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert browser.execute_script(SCROLLS) == [0, 0]
     assert browser.execute_script(OVERFLOWING) == []
+    cut = "return [...document.querySelectorAll('#labels .num')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert browser.execute_script(cut) == 0
 
 
 @pytest.mark.browser

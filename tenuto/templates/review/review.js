@@ -138,7 +138,7 @@ function follow() {
 
 function count() {
   const decided = queue.items.filter((item) => item.decision !== "").length;
-  $("count").textContent = `${decided} of ${queue.items.length}`;
+  $("count").textContent = `${decided} of ${queue.items.length} decided`;
   [...$("strip").children].forEach((one, place) => {
     one.className = queue.items[place].decision + (place === at && !$("clip").hidden ? " now" : "");
   });
@@ -169,6 +169,9 @@ function groupInput([name, values]) {
   list.append(...values.map((value) => Object.assign(document.createElement("option"), { value })));
   const input = Object.assign(document.createElement("input"), { name, autocomplete: "off", placeholder: "not known" });
   input.setAttribute("list", list.id);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") input.blur(); // the keys of the labels work again
+  });
   label.append(name, input, list);
   return label;
 }

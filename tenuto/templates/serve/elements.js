@@ -4,6 +4,8 @@ export const $ = (id) => document.getElementById(id);
 export const percent = (value) => `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)}\u00a0%`;
 export const seconds = (value) => `${value.toFixed(2)}\u00a0s`;
 
+export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
 /** Puts a name into its place, without its middle where it is too long: names that go together often begin alike. */
 export function fit(place, name) {
   place.title = place.textContent = name;

@@ -1,6 +1,6 @@
 import { askForTruth, showAnswer } from "./answer.js";
 import { rendered } from "./card.js";
-import { $, fact, percent, seconds } from "./elements.js";
+import { $, counted, fact, percent, seconds } from "./elements.js";
 import { Picture } from "./picture.js";
 import { Stream, decode, openMicrophone, wav } from "./sound.js";
 import { draw, point } from "./timeline.js";
@@ -47,7 +47,7 @@ async function showModel() {
     fact("Served as", `${artefact}, ${model.size_mb.toFixed(1)} MB`),
     fact("Labels", model.labels.length > 20 ? `${model.labels.length}` : model.labels.join(", ")),
     fact("Hears", `up to ${model.max_seconds} s of a clip, at ${model.sample_rate_hz / 1000} kHz`),
-    ...Object.entries(model.figures).filter(([figure]) => figure === "p50_ms").map(([, ms]) => fact("Median when exported", `${ms.toFixed(2)} ms`)),
+    ...Object.entries(model.figures).filter(([figure]) => figure === "p50_ms").map(([, ms]) => fact("Median latency when exported", `${ms.toFixed(2)} ms`)),
   );
   $("card").hidden = !model.card;
   if (model.card) $("card").querySelector("div").replaceChildren(...rendered(model.card));
@@ -93,11 +93,14 @@ async function classify(blob, name, of) {
   askForTruth(answer, model);
 }
 
-/** Another sound is on show from now on. */
+/** Another sound is on show from now on, and nothing of the one before. */
 async function begin() {
   if (recording) await stopRecording();
   stream?.socket.close();
   turn += 1;
+  view = null;
+  $("player").pause();
+  $("answer").hidden = $("time").hidden = true;
   return turn;
 }
 
@@ -144,7 +147,7 @@ function settle(of, blob) {
   $("player").src = URL.createObjectURL(blob);
   $("player").hidden = false;
   $("heard").hidden = !of.events.length;
-  $("heard").querySelector("summary").textContent = `${of.events.length} ${of.events.length === 1 ? "event" : "events"}`;
+  $("heard").querySelector("summary").textContent = counted(of.events.length, "event");
   $("heard").querySelector("tbody").replaceChildren(...of.events.map((event) => {
     const row = document.createElement("tr");
     for (const [text, className] of [[event.label, ""], [seconds(event.from), "num"], [seconds(event.to ?? of.to), "num"], [percent(event.probability), "num"]]) {
@@ -199,7 +202,7 @@ async function open(file) {
     await streamTo(drawn, model.sample_rate_hz).sendAll(samples).finally(() => clearInterval(progress));
     if (of !== turn) return;
     settle(drawn, file);
-    if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${drawn.windows.length} windows.`);
+    if (!$("status").classList.contains("bad")) say(`${file.name} was heard: ${counted(drawn.windows.length, "window")}.`);
   } catch (error) {
     if (of === turn) say(error.message, true);
   }
@@ -282,7 +285,7 @@ async function stopRecording() {
   const blob = wav(samples, microphone.rate);
   settle(of, blob);
   if ($("status").classList.contains("bad")) return;
-  say(`${seconds(of.picture.seconds)} recorded: ${of.windows.length} windows.`);
+  say(`${seconds(of.picture.seconds)} recorded: ${counted(of.windows.length, "window")}.`);
   if (samples.length && of.picture.seconds <= model.max_seconds) {
     await classify(blob, "The recording", of.turn).catch((error) => say(error.message, true));
   }
@@ -339,7 +342,7 @@ $("timeline").addEventListener("pointerdown", (event) => {
   moveTo(view.from + ((event.clientX - left) / width) * (view.to - view.from));
 });
 $("player").addEventListener("timeupdate", () => {
-  if ($("player").paused || recording) return;
+  if (!view || $("player").paused || recording) return;
   view.cursor = $("player").currentTime;
   point(view, recording !== null);
 });
@@ -347,6 +350,6 @@ new ResizeObserver(() => view && redraw()).observe($("timeline"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view && redraw());
 
 showModel().catch((error) => {
-  $("model").textContent = "no model";
+  $("model").textContent = $("key").hidden ? "no model" : "asks for an API key";
   say(error.message, true);
 });
