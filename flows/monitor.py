@@ -35,7 +35,7 @@ class Watched(Record):
     """A look, and what came of it; `monitor --json` prints it, and scripts may rely on its shape."""
 
     look: Look
-    is_new: bool = Field(description="something was found that the look before did not find")
+    is_new: bool = Field(description="something was found that Prefect was not told of before")
     events: tuple[str, ...] = Field(description="what Prefect was told, where a server runs")
     previous: str | None = Field(description="the version that a rollback would return to, if one is proposed")
     advice: str = Field(description="what to do when quality dropped")
@@ -83,12 +83,13 @@ def watch(
             workspace.served, params.name, looks.labels_told_at(workspace.looks, params.name)
         ),
     )
-    looks.keep(workspace.looks, look)
     news = looks.news(look, earlier)
     way_back, advice = _way_back(workspace, params.name, version, previous)
+    told = prefect_events.tell(params.name, events.events(look, news, way_back))
+    look = looks.after_telling(look, earlier, is_heard=bool(told))
+    looks.keep(workspace.looks, look)
     page = workspace.reports / "monitor" / f"{now:%Y%m%dT%H%M%SZ}.html"
     pages.write([*earlier, look], page, advice=advice)
-    told = prefect_events.tell(params.name, events.events(look, news, way_back))
     return Watched(look=look, is_new=bool(news), events=told, previous=way_back, advice=advice, page=page)
 
 

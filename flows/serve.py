@@ -25,13 +25,12 @@ from tenuto.serving.connections import Connection
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.sources import FolderSource, Source
 from tenuto.serving.state import State
+from tenuto.serving.stream_api import MAX_MESSAGE_BYTES
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 
 _STOP_SECONDS = 30
 _BACKLOG = 2048
-_LARGEST_MESSAGE_BYTES = 1 << 20
-"""Of a stream: half a minute of sound at 16 kHz."""
 
 
 def registry(workspace: Workspace, params: Params) -> Source:
@@ -89,7 +88,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=_STOP_SECONDS,
-                ws_max_size=_LARGEST_MESSAGE_BYTES,
+                ws_max_size=MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
             )
         )

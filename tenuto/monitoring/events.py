@@ -19,7 +19,7 @@ def resource(model: str) -> str:
 
 
 def events(look: Look, news: Sequence[SignalName], previous: str | None) -> dict[str, dict[str, Any]]:
-    """Per event its payload, JSON values; `news` are the signals that the look before did not find.
+    """Per event its payload, JSON values; `news` are the signals that nobody was told of (`looks.news`).
 
     `previous` is the version that a rollback would return to: a drop of quality proposes one and moves nothing.
     """

@@ -38,8 +38,10 @@ class Look(Record):
     signals: tuple[Signal, ...] = Field(default=(), description="empty with too few clips")
     unknown: float | None = Field(default=None, description="share of clips that were called unknown")
     accuracy: Interval | None = Field(default=None, description="on clips whose label came back")
-    new_labels: int = Field(default=0, description="labels that came back since they last were enough")
+    new_labels: int = Field(default=0, description="labels that came back since it was told that they are enough")
     has_enough_labels: bool = False
+    told: tuple[SignalName, ...] = Field(default=(), description="of what was found, what somebody was told of")
+    are_labels_told: bool = False
     status: Status
 
     @property
@@ -62,7 +64,7 @@ def look(
 
     `served` is the frame of the version (`tenuto.tracing.served.frame`) up to `now`, of which windows of streams are
     left out: all are as long, and only those at which a stream changes are in the log; `earlier` are its former looks,
-    the oldest first; `new_labels` came back since they last were enough (`labels_told_at`).
+    the oldest first; `new_labels` came back since `labels_told_at`.
     """
     since = now - timedelta(days=settings.days)
     answered = served[~served["is_shadow"].astype(bool) & ~served["is_window"].astype(bool)]
@@ -98,14 +100,24 @@ def spent(settings: MonitorSettings, last: datetime | None, now: datetime) -> fl
 
 
 def labels_told_at(path: Path, model: str) -> datetime | None:
-    """When new labels of a model, whichever version answered, last were enough; None when they never were."""
-    return max((one.at for one in _all(path) if one.model == model and one.has_enough_labels), default=None)
+    """When it was last told that new labels of a model, whichever version answered, were enough; None if never."""
+    return max((one.at for one in _all(path) if one.model == model and one.are_labels_told), default=None)
 
 
 def news(found: Look, earlier: Sequence[Look]) -> tuple[SignalName, ...]:
-    """What this look found and the one before it did not: an alarm is raised once, not at every look."""
-    known = earlier[-1].found if earlier else ()
+    """What this look found and nobody was told of: an alarm is raised once, not at every look.
+
+    What went away and came again is news.
+    """
+    known = earlier[-1].told if earlier else ()
     return tuple(name for name in found.found if name not in known)
+
+
+def after_telling(found: Look, earlier: Sequence[Look], *, is_heard: bool) -> Look:
+    """The look as it is kept: what it found counts as told when somebody heard of it, now or at a look before."""
+    untold = () if is_heard else news(found, earlier)
+    told = tuple(name for name in found.found if name not in untold)
+    return found.model_copy(update={"told": told, "are_labels_told": is_heard and found.has_enough_labels})
 
 
 def sentences(found: Look) -> list[str]:

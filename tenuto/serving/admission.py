@@ -9,7 +9,8 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -74,6 +75,18 @@ class Buckets:
         if len(self._left) > _MOST_BUCKETS:
             self._left.popitem(last=False)
         return 0 if granted else max(1, math.ceil((1 - left) / self._per_second))
+
+
+def foreign_page(headers: Headers, origins: Collection[str]) -> str | None:
+    """Whose page a browser asks for, where that is a page of another site than this server and `origins`.
+
+    '*' among the origins is any site. Other clients than browsers do not say where they come from.
+    """
+    origin = headers.get("origin")
+    if origin is None or "*" in origins:
+        return None
+    own = {headers.get("host", "").lower(), *(urlsplit(site).netloc.lower() for site in origins)}
+    return None if urlsplit(origin).netloc.lower() in own - {""} else origin[:100]
 
 
 def address(scope: Scope) -> str:

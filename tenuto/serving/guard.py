@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenuto.serving import problems
-from tenuto.serving.admission import PROTOCOL, ApiKeys, Buckets, address
+from tenuto.serving.admission import PROTOCOL, ApiKeys, Buckets, address, foreign_page
 from tenuto.serving.settings import ServingSettings
 
 _OPEN = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
@@ -45,8 +44,7 @@ class Guard:
         self._app = app
         self._limits = limits
         self._keys = keys
-        self._origins = {urlsplit(origin).netloc.lower() for origin in settings.cors_origins}
-        self._allows_all_origins = "*" in settings.cors_origins
+        self._origins = settings.cors_origins
         self._buckets = Buckets(limits.requests_per_minute) if limits.requests_per_minute else None
         self._most_bytes = int(limits.max_upload_mb * _MEGABYTE)
         self._most_held_bytes = int(max(limits.max_uploads_mb, limits.max_upload_mb) * _MEGABYTE)
@@ -128,12 +126,10 @@ class Guard:
 
     def _check_origin(self, scope: Scope) -> None:
         """A page of another site may not have its visitors' browsers send something here."""
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if origin is None or scope["method"] in _READING or self._allows_all_origins:
+        if scope["method"] in _READING:
             return
-        if urlsplit(origin).netloc.lower() not in (headers.get("host", "").lower(), *self._origins):
-            detail = f"Pages of {origin[:100]} may not ask this server; cors_origins in serving.yaml says which may."
+        if page := foreign_page(Headers(scope=scope), self._origins):
+            detail = f"Pages of {page} may not ask this server; cors_origins in serving.yaml says which may."
             raise _RefusedError(403, detail)
 
     def _check_length(self, scope: Scope) -> None:

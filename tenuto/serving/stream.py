@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soxr
 
 from tenuto.errors import ClipError
-from tenuto.labels import UNKNOWN, LabelType
+from tenuto.labels import UNKNOWN, LabelType, joined
 from tenuto.learning.calibration import Calibration
 from tenuto.learning.framing import Framing, Wave
 from tenuto.serving.classifier import Heard
@@ -219,7 +219,7 @@ class Smoother:
     def _label(self, decided: npt.NDArray[np.bool_], is_unknown: bool) -> str:
         if is_unknown:
             return UNKNOWN
-        return ";".join(label for label, given in zip(self.labels, decided, strict=True) if given)
+        return joined(label for label, given in zip(self.labels, decided, strict=True) if given)
 
     def _events(self, smoothed: Array, is_unknown: bool, at_seconds: float) -> Iterator[Event]:
         sure = {

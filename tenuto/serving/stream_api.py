@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
 from tenuto.errors import ClipError
 from tenuto.records import Record
+from tenuto.serving.admission import foreign_page
 from tenuto.serving.answering import answers_of
 from tenuto.serving.batching import BusyError
 from tenuto.serving.classifier import Heard
@@ -38,6 +38,7 @@ from tenuto.sound.audio import Recording
 router = APIRouter(tags=["stream"])
 
 MAX_MESSAGE_BYTES = 1 << 20
+"""Half a minute of sound at 16 kHz."""
 
 _PIECE_BYTES = 1 << 15
 """Of a message that are resampled at once: short enough for other requests not to notice."""
@@ -64,7 +65,14 @@ async def stream(websocket: WebSocket) -> None:
     state.open_streams += 1
     try:
         _check_welcome(websocket, state)
-        await _Connection(websocket, state, request_id).run()
+        connection = _Connection(websocket, state, request_id)
+        limits = state.settings.limits
+        try:
+            # sound that drips, and answers that are not read, hold a place no longer than a whole stream does
+            async with asyncio.timeout(limits.max_stream_seconds + limits.upload_timeout_seconds):
+                await connection.run()
+        except TimeoutError:
+            raise connection.too_long() from None
         await websocket.close()
     except StreamError as error:
         await _refuse(websocket, Failed(request_id=request_id, detail=error.detail), error.code)
@@ -110,8 +118,7 @@ class _Connection:
                     ) from None
                 await self._answer(cutter.push(samples), arrived)
             if cutter.end > self._state.settings.limits.max_stream_seconds * rate_hz:
-                most = self._state.settings.limits.max_stream_seconds
-                raise StreamError(_REFUSED, f"A stream may last {most:g} s at most; open another.")
+                raise self.too_long()
         await self._answer(cutter.finish(), time.perf_counter())
         await self._send(
             Done(
@@ -121,6 +128,11 @@ class _Connection:
                 events=_told(self._smoother.finish()),
             )
         )
+
+    def too_long(self) -> StreamError:
+        """That the stream has lasted as long as one may."""
+        most = self._state.settings.limits.max_stream_seconds
+        return StreamError(_REFUSED, f"A stream may last {most:g} s at most; open another.")
 
     async def _started(self) -> Start:
         message = await self._message()
@@ -247,10 +259,8 @@ class _Connection:
 
 def _check_welcome(websocket: WebSocket, state: State) -> None:
     """StreamError for a page of another site, which browsers do not keep from opening one, and for one too many."""
-    origin = websocket.headers.get("origin")
-    allowed = (websocket.headers.get("host"), *(urlsplit(site).netloc for site in state.settings.cors_origins))
-    if origin is not None and urlsplit(origin).netloc not in allowed and "*" not in state.settings.cors_origins:
-        raise StreamError(_REFUSED, f"Pages of {origin} may not open streams; cors_origins in serving.yaml says which.")
+    if page := foreign_page(websocket.headers, state.settings.cors_origins):
+        raise StreamError(_REFUSED, f"Pages of {page} may not open streams; cors_origins in serving.yaml says which.")
     if state.open_streams > state.settings.limits.max_streams:
         raise StreamError(_LATER, f"{state.settings.limits.max_streams} streams are open already; try again later.")
 

@@ -120,6 +120,22 @@ def test_without_a_prefect_server_nobody_is_told_and_none_is_started(tmp_path: P
     assert (found.look.status, found.events) == ("drift", ())
 
 
+def test_what_nobody_heard_of_is_told_when_a_server_runs(tmp_path: Path, registry: Registry, told: list[Any]) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    workspace = Workspace(tmp_path)
+    frame = traffic.served(np.random.default_rng(1)).assign(level_dbfs=-45.0)
+    log(workspace.served, frame)
+    given = [
+        Feedback(request_id=row.request_id, label=row.label, at=traffic.NOW) for row in frame.head(25).itertuples()
+    ]
+    served.feedback(workspace.served, given)
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert look(workspace, registry).events == ()
+    assert look(workspace, registry, days_later=0.1).events == ("tenuto.drift.found", "tenuto.labels.arrived")
+    assert look(workspace, registry, days_later=0.2).events == ()
+
+
 def test_a_drop_of_quality_proposes_a_rollback_and_moves_nothing(
     tmp_path: Path, registry: Registry, told: list[Any]
 ) -> None:

@@ -97,14 +97,24 @@ def test_a_look_may_alarm_falsely_in_proportion_to_the_time_since_the_last(
     assert looks.spent(MonitorSettings(), last, NOW) == pytest.approx(0.01 * share)
 
 
-def test_what_the_look_before_found_is_not_news() -> None:
+def test_what_was_told_is_not_news_until_it_goes_away_and_comes_again() -> None:
     quiet = SERVED.assign(level_dbfs=SERVED["level_dbfs"] - 6)
-    before = look(quiet)
-    assert looks.news(before, []) == ("level",)
+    before = looks.after_telling(look(quiet), [], is_heard=True)
+    assert looks.news(before, []) == before.told == ("level",)
     now = look(quiet.assign(duration_seconds=2 * quiet["duration_seconds"]), before)
     assert now.found == ("duration", "level")
     assert looks.news(now, [before]) == ("duration",)
     assert looks.news(now, [before, look()]) == ("duration", "level"), "it went away and came again"
+
+
+def test_what_nobody_heard_of_stays_news() -> None:
+    quiet = look(SERVED.assign(level_dbfs=SERVED["level_dbfs"] - 6))
+    told = looks.after_telling(quiet, [], is_heard=True)
+    longer = look(SERVED.assign(level_dbfs=-60.0, duration_seconds=2 * SERVED["duration_seconds"]))
+    unheard = looks.after_telling(longer, [told], is_heard=False)
+    assert unheard.told == ("level",)
+    assert "duration" in looks.news(longer, [told, unheard])
+    assert looks.after_telling(quiet, [], is_heard=False).told == ()
 
 
 def test_looks_are_kept_per_version_and_half_a_line_is_passed_over(tmp_path: Path) -> None:
@@ -120,9 +130,11 @@ def test_looks_are_kept_per_version_and_half_a_line_is_passed_over(tmp_path: Pat
     assert looks.read(tmp_path / "none.jsonl", "bells", "1") == []
 
 
-def test_labels_count_from_the_look_that_had_enough_whichever_version_it_was_of(tmp_path: Path) -> None:
+def test_labels_count_from_the_look_that_told_of_enough_whichever_version_it_was_of(tmp_path: Path) -> None:
     path = tmp_path / "monitor.jsonl"
     assert looks.labels_told_at(path, "bells") is None
-    looks.keep(path, look(new_labels=60))
-    looks.keep(path, look().model_copy(update={"version": "2", "at": NOW + timedelta(days=1)}))
+    looks.keep(path, looks.after_telling(look(new_labels=60), [], is_heard=True))
+    for version, labels, is_heard in (("2", 0, True), ("1", 60, False)):
+        later = look(new_labels=labels).model_copy(update={"version": version, "at": NOW + timedelta(days=1)})
+        looks.keep(path, looks.after_telling(later, [], is_heard=is_heard))
     assert looks.labels_told_at(path, "bells") == NOW

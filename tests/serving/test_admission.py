@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 
 from tenuto.errors import SettingsError
 from tenuto.serving import admission
@@ -49,6 +50,26 @@ def test_a_key_that_cannot_be_used_is_not_shown() -> None:
     with pytest.raises(SettingsError, match="key 2 of 2 cannot be used; wanted 16 to 200") as error:
         ApiKeys({"TENUTO_API_KEYS": f"{ANN},hunter2"})
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "origins", "page"),
+    [
+        (None, [], None),
+        ("http://Here.example:8000", [], None),
+        ("http://here.example", [], "http://here.example"),
+        ("https://friend.example", ["https://Friend.example"], None),
+        ("https://foe.example", ["https://friend.example"], "https://foe.example"),
+        ("https://foe.example", ["*"], None),
+        ("null", ["https://friend.example"], "null"),
+        ("null", ["friend.example"], "null"),
+    ],
+)
+def test_pages_of_other_sites_are_told_whatever_the_case(
+    origin: str | None, origins: list[str], page: str | None
+) -> None:
+    headers = Headers({"host": "here.example:8000"} | ({"origin": origin} if origin else {}))
+    assert admission.foreign_page(headers, origins) == page
 
 
 def test_a_bucket_gives_as_many_at_once_and_then_as_time_goes_by() -> None:

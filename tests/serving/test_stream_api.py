@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,6 +178,17 @@ def test_what_is_wrong_is_said_before_the_connection_closes(
         assert re.search(words, said["detail"])
 
 
+def test_a_stream_into_which_sound_only_drips_ends_in_time(source: TwoVersions) -> None:
+    limits = {"max_stream_seconds": 0.3, "upload_timeout_seconds": 0.2}
+    with serving(source, limits=limits) as (client, state), client.websocket_connect("/v1/stream") as socket:
+        socket.send_json(START)
+        for _ in range(15):
+            socket.send_bytes(bytes(2))
+            time.sleep(0.05)
+        assert "A stream may last 0.3 s at most" in rest_of(socket)[-1]["detail"]
+        assert state.open_streams == 0
+
+
 def test_more_streams_than_allowed_are_told_to_come_later(source: TwoVersions) -> None:
     with serving(source, limits={"max_streams": 1}) as (client, _), client.websocket_connect("/v1/stream") as first:
         first.send_json(START)
@@ -192,6 +204,7 @@ def test_more_streams_than_allowed_are_told_to_come_later(source: TwoVersions) -
         ("http://testserver", [], True),
         ("https://elsewhere.example", [], False),
         ("https://elsewhere.example", ["https://elsewhere.example"], True),
+        ("https://elsewhere.example", ["https://Elsewhere.Example"], True),
         ("https://elsewhere.example", ["*"], True),
         ("null", [], False),
     ],
