@@ -17,6 +17,7 @@ from tenuto.exporting import measuring
 from tenuto.exporting.measuring import Measured
 from tenuto.learning import preprocessing
 from tenuto.records import Record
+from tenuto.reporting.card import with_timing
 from tenuto.serving import bundle as bundles
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
@@ -63,13 +64,19 @@ def _only(folder: Path, file_name: str) -> Path | None:
 
 
 def of_version(workspace: Workspace, params: Params, asked: str, seconds: float, on_progress: Progress) -> Bench:
-    """Of a version or an alias; its figures go to the run that made it."""
+    """Of a version or an alias; its figures go to the run that made it, and to its card."""
     uri = servers.tracking_uri(workspace, params)
     with tempfile.TemporaryDirectory(prefix="tenuto-bench-") as folder:
         version, model = bench.fetch(uri, params.name, asked, Path(folder))
         found = of_folder(model, seconds, on_progress)
-    run = bench.log(uri, params.name, version, figures(found.ways))
+    run = bench.log(uri, params.name, version, figures(found.ways), lambda card, run_id: _timed(card, found, run_id))
     return found.model_copy(update={"model": params.name, "version": version, "mlflow_run": run})
+
+
+def _timed(card: str, found: Bench, run_id: str) -> str:
+    return with_timing(
+        card, found.ways, clip_seconds=found.clip_seconds, load_average=found.load_average, run_id=run_id
+    )
 
 
 def figures(ways: tuple[Measured, ...]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tasks import store
@@ -24,10 +24,17 @@ def fetch(tracking_uri: str, name: str, asked: str, folder: Path) -> tuple[str, 
     return str(version.version), Path(there)
 
 
-def log(tracking_uri: str, name: str, version: str, figures: Mapping[str, float]) -> str:
-    """Write metrics into the run that made a version; gives back the run's id."""
+def log(
+    tracking_uri: str, name: str, version: str, figures: Mapping[str, float], card: Callable[[str, str], str]
+) -> str:
+    """Write metrics into the run that made a version; gives back the run's id.
+
+    `card` makes the version's new description of the old one and the run's id.
+    """
     client = store.connect(tracking_uri)
-    run_id = str(client.get_model_version(name, version).run_id)
+    found = client.get_model_version(name, version)
+    run_id = str(found.run_id)
     for key, value in figures.items():
         client.log_metric(run_id, key, value)
+    client.update_model_version(name, version, card(found.description or "", run_id))
     return run_id

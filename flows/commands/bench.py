@@ -29,7 +29,8 @@ def bench(
 ) -> None:
     """Time a model as transformers' pipeline, in torch and as exported: latency, throughput, memory, size, cold start.
 
-    Each way has a process of its own, and they take turns. Figures of a registered version go to its MLflow run.
+    Each way has a process of its own, and they take turns. Figures of a registered version go to its MLflow run
+    and its model card.
 
     Examples: `tenuto bench`, `tenuto bench 3 --seconds 5`
     """

@@ -38,7 +38,12 @@ def test_an_unknown_version_is_named(client: Any, tracking_uri: str, tmp_path: P
         bench.fetch(tracking_uri, "tones", "@golden", tmp_path)
 
 
-def test_figures_are_metrics_of_the_run_that_made_the_version(client: Any, tracking_uri: str) -> None:
-    run = bench.log(tracking_uri, "tones", "1", {"bench_fp32_p50_ms_1_threads": 1.5})
+def test_figures_are_metrics_of_the_run_that_made_the_version_and_go_to_its_card(
+    client: Any, tracking_uri: str
+) -> None:
+    client.update_model_version("tones", "1", "# tones")
+    figures = {"bench_fp32_p50_ms_1_threads": 1.5}
+    run = bench.log(tracking_uri, "tones", "1", figures, lambda card, run_id: f"{card}, timed in {run_id}")
+    assert client.get_model_version("tones", "1").description == f"# tones, timed in {run}"
     assert client.get_run(run).data.metrics == {"bench_fp32_p50_ms_1_threads": 1.5}
     assert client.get_model_version("tones", "1").run_id == run

@@ -12,5 +12,14 @@ from tenuto.reporting.card.template import (
     description,
     render,
 )
+from tenuto.reporting.card.timing import with_timing
 
-__all__ = ["DESCRIPTION_CHARACTERS", "LONGEST_CHARACTERS", "CardInputs", "check_template", "description", "render"]
+__all__ = [
+    "DESCRIPTION_CHARACTERS",
+    "LONGEST_CHARACTERS",
+    "CardInputs",
+    "check_template",
+    "description",
+    "render",
+    "with_timing",
+]

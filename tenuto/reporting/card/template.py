@@ -54,13 +54,15 @@ def render(card: CardInputs, template: Path) -> str:
     return _fitted(text, LONGEST_CHARACTERS, note)
 
 
-def description(card: str, run_id: str) -> str:
+def description(card: str, run_id: str, *, room_for: str = "") -> str:
     """The card as a version's description: cut between two sections to what every MLflow database takes.
 
-    What is cut ends with where the whole card lies.
+    What is cut ends with where the whole card lies. What will follow it is left room for.
     """
     return _fitted(
-        card, DESCRIPTION_CHARACTERS, f"The rest is in the run's artifact card/model-card.md (run {run_id})."
+        card,
+        DESCRIPTION_CHARACTERS - len(room_for),
+        f"The rest is in the run's artifact card/model-card.md (run {run_id}).",
     )
 
 
