@@ -31,14 +31,14 @@ class BusyError(Exception):
 class _Question:
     """The clips of one call, answered once all of them are heard."""
 
-    parts: list[Heard | None]
+    clips: int
+    parts: dict[int, Heard] = field(default_factory=dict)
     answer: Future[Heard] = field(default_factory=Future)
 
     def put(self, position: int, part: Heard) -> None:
         self.parts[position] = part
-        heard = [one for one in self.parts if one is not None]
-        if len(heard) == len(self.parts) and not self.answer.done():
-            self.answer.set_result(Heard.joined(heard))
+        if len(self.parts) == self.clips and not self.answer.done():
+            self.answer.set_result(Heard.joined([self.parts[n] for n in range(self.clips)]))
 
     def fail(self, error: BaseException) -> None:
         if not self.answer.done():
@@ -101,7 +101,7 @@ class Batcher:
 
     def submit(self, classifier: Classifier, waves: Sequence[Wave]) -> Future[Heard]:
         """The same, for those who do not wait; raises BusyError at once."""
-        question = _Question([None] * len(waves))
+        question = _Question(len(waves))
         # from now on nobody can cancel it: its clips are in batches with others
         question.answer.set_running_or_notify_cancel()
         now = time.perf_counter()

@@ -46,8 +46,7 @@ class _Waiting:
 
     @property
     def sound_bytes(self) -> int:
-        sound = self.sound
-        return 0 if sound is None else len(sound) if isinstance(sound, bytes) else sound.samples.nbytes
+        return kept_audio.size_bytes(self.sound)
 
 
 def rows_of(

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _LOWEST_PRIORITY = 19
 _LOOK_AGAIN_SECONDS = 0.002
+_MOST_BYTES = 64 << 20
 _Job = tuple[str, Model, Sequence[Decoded]]
 
 
@@ -40,6 +41,7 @@ class Shadow:
         self._max_waiting = max_waiting
         self._jobs: deque[_Job] = deque()
         self._clips = 0
+        self._bytes = 0
         self._changed = threading.Condition()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._work, name="challenges", daemon=True)
@@ -60,10 +62,14 @@ class Shadow:
         """Takes a request that the champion has answered, if it is one of the share. Never waits."""
         if challenger is None or not is_drawn(request_id, self._share):
             return
+        clips = [clip.needed_at(challenger.classifier.framing) for clip in clips]
+        size_bytes = _size_bytes(clips)
         with self._changed:
-            if not self._is_stopped and self._clips + len(clips) <= self._max_waiting:
+            has_room = self._clips + len(clips) <= self._max_waiting and self._bytes + size_bytes <= _MOST_BYTES
+            if has_room and not self._is_stopped:
                 self._jobs.append((request_id, challenger, clips))
                 self._clips += len(clips)
+                self._bytes += size_bytes
                 self._changed.notify()
             else:
                 self._metrics.left_out(len(clips))
@@ -87,6 +93,7 @@ class Shadow:
                 if self._batcher.is_idle:
                     job = self._jobs.popleft()
                     self._clips -= len(job[2])
+                    self._bytes -= _size_bytes(job[2])
                     return job
             time.sleep(_LOOK_AGAIN_SECONDS)
 
@@ -96,6 +103,10 @@ class Shadow:
         heard = model.classifier.hear(waves)
         latency_ms = (time.perf_counter() - started) * 1000
         self._notes.put(answers_of(request_id, model, clips, heard, latency_ms), clips, heard, is_shadow=True)
+
+
+def _size_bytes(clips: Sequence[Decoded]) -> int:
+    return sum(clip.size_bytes for clip in clips)
 
 
 def is_drawn(request_id: str, share: float) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tenuto.learning.framing import Framing, Wave
 from tenuto.sound.audio import decode_bytes, waveform
-from tenuto.tracing.kept_audio import Sound
+from tenuto.tracing import kept_audio
 
 _MOST_SAMPLES = 64_000_000
 """Of all channels together, 256 MB: a few kilobytes of FLAC may stand for minutes of eight channels."""
@@ -25,16 +25,28 @@ class Decoded:
     """Of the recording."""
     level_dbfs: float
     """Root mean square of the recording; -inf of digital silence."""
-    sound: Sound
+    sound: kept_audio.Sound
     """As it was sent: the file, or the samples."""
 
     def at(self, framing: Framing) -> Wave:
         """What another model hears of it, made from the recording where that is something else."""
-        theirs, own = (framing.sample_rate_hz, framing.longest), (self.framing.sample_rate_hz, self.framing.longest)
-        return self.wave if theirs == own else decoded(self.sound, framing).wave
+        return self.wave if self._is_heard_alike(framing) else decoded(self.sound, framing).wave
+
+    def needed_at(self, framing: Framing) -> Decoded:
+        """The clip with no more than `at` needs: without the recording where both models hear the same of it."""
+        return replace(self, sound=b"") if self._is_heard_alike(framing) else self
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds in memory."""
+        return self.wave.nbytes + kept_audio.size_bytes(self.sound)
+
+    def _is_heard_alike(self, framing: Framing) -> bool:
+        own = self.framing
+        return (framing.sample_rate_hz, framing.longest) == (own.sample_rate_hz, own.longest)
 
 
-def decoded(sound: Sound, framing: Framing, *, max_seconds: float | None = None) -> Decoded:
+def decoded(sound: kept_audio.Sound, framing: Framing, *, max_seconds: float | None = None) -> Decoded:
     """The clip as a model of that framing hears it; raises ClipError when it cannot be used."""
     recording = sound
     if isinstance(recording, bytes):

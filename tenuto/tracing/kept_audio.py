@@ -31,6 +31,13 @@ Sound = bytes | Recording
 """A clip as it was sent: an audio file, or samples."""
 
 
+def size_bytes(sound: Sound | None) -> int:
+    """What a sound holds in memory."""
+    if sound is None:
+        return 0
+    return len(sound) if isinstance(sound, bytes) else sound.samples.nbytes
+
+
 def name(request_id: str, position: int, at: datetime) -> str:
     """Where the recording of a clip is kept, relative to the folder: '2026-03-03/<hash>.flac'."""
     whole = hashlib.sha256(f"{at.isoformat()} {position} {request_id}".encode()).hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenuto.serving.batching import Batcher, BusyError
+from tenuto.serving.batching import Batcher, BusyError, _Question
 from tenuto.serving.classifier import Heard
 from tenuto.serving.settings import BatchSettings
 from tests.bundles import FRAMING, SAMPLE_RATE_HZ
@@ -101,6 +101,25 @@ def test_a_clip_waits_for_no_other_length_and_no_longer_than_it_may(batcher: Any
     # the first thread stays busy for longer than this waits
     assert queue.submit(other, [clip(1, seconds=2)]).result(SECONDS / 4).probabilities.tolist() == [[1]]
     listener.may_go_on.set()
+
+
+def test_taking_in_the_parts_of_an_answer_costs_the_same_for_each() -> None:
+    joined: list[int] = []
+    part = Listener().hear([clip(1)])
+
+    class Parts(dict[int, Heard]):
+        def __iter__(self) -> Iterator[int]:
+            raise AssertionError("one part is not to be looked for among all")
+
+        def __getitem__(self, position: int) -> Heard:
+            joined.append(position)
+            return super().__getitem__(position)
+
+    question = _Question(300, Parts())
+    for position in reversed(range(300)):
+        assert not question.answer.done()
+        question.put(position, part)
+    assert question.answer.done() and joined == [*range(300)]
 
 
 def test_what_has_waited_longest_goes_first(batcher: Any, listener: Listener) -> None:

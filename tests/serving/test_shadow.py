@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tenuto.serving import sounds
 from tenuto.serving.app import create_app
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.shadow import is_drawn
@@ -73,6 +74,30 @@ def test_a_challenger_that_hangs_holds_up_no_answer_and_what_it_misses_is_counte
         assert [client.post("/v1/classify", content=LOW).status_code for _ in range(6)] == [200] * 6
         assert b"tenuto_shadows_left_out_total 4.0" in state.metrics.text()
         may_go_on.set()
+
+
+def test_what_waits_for_the_challenger_is_bounded_in_bytes_and_keeps_no_recording_that_it_does_not_need(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tenuto.serving import shadow
+
+    state = State.make(registry, ServingSettings(challenger_share=1.0))
+    state.models.poll()
+    other = replace(FRAMING, sample_rate_hz=4000)
+    alike, unlike = sounds.decoded(LOW, FRAMING), sounds.decoded(LOW, other)
+    assert (alike.size_bytes, unlike.size_bytes) == (4 * 4000 + len(LOW), 4 * 2000 + len(LOW))
+    # room for two clips without their recordings, and for one with it
+    monkeypatch.setattr(shadow, "_MOST_BYTES", 8 * 4000)
+    for clip, left_out in ((alike, 0), (alike, 0), (alike, 1)):
+        state.shadow.put("a", state.models.challenger, [clip])
+        assert f"tenuto_shadows_left_out_total {left_out}.0".encode() in state.metrics.text()
+    waiting = state.shadow._jobs.popleft()[2]
+    assert [clip.sound for clip in waiting] == [b""]
+    state.shadow._jobs.clear()
+    state.shadow._bytes = state.shadow._clips = 0
+    for left_out in (1, 2):
+        state.shadow.put("a", state.models.challenger, [unlike])
+        assert f"tenuto_shadows_left_out_total {left_out}.0".encode() in state.metrics.text()
 
 
 def test_the_challenger_only_hears_when_nobody_else_s_clip_is_worked_on(registry: Registry) -> None:
