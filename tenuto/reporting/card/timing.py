@@ -18,7 +18,7 @@ def with_timing(card: str, ways: Sequence[Measured], *, clip_seconds: float, loa
     """
     section = _section(ways, clip_seconds, load_average)
     others = card.partition(_HEADING)[0].rstrip()
-    return description(others, run_id, room_for=section) + section
+    return description(others, run_id, room_for=section).rstrip() + section
 
 
 def _section(ways: Sequence[Measured], clip_seconds: float, load_average: float) -> str:
