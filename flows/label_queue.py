@@ -51,6 +51,8 @@ class Accepted(Record):
     labelled: int
     unknown: int
     """Clips that are none of the classes: feedback, and nothing to train on."""
+    gone: int
+    """Labels of recordings that are no longer kept: feedback where the log still holds the answer, and no clips."""
     undecided: int
 
 
@@ -133,16 +135,22 @@ def accept(
     after a kill: what is there already is not added twice. Raises DatasetError for a label that is no class.
     """
     target = folder or workspace.label_queue
-    items = queue.read(target)
+    items = queue.entries(target)
     kinds = _classes(workspace, params)
     named = [item.model_copy(update={"reviewer": item.reviewer or reviewer}) for item in items]
     labelled = [queue.checked(item, kinds, params.data.labels) for item in named if item.decision == "labelled"]
-    taken = [item for item in labelled if item.label != UNKNOWN]
+    kept = [item for item in labelled if queue.is_kept(target, item)]
+    taken = [item for item in kept if item.label != UNKNOWN]
     _give_feedback(workspace, labelled)
     result = _add(workspace, params, target, taken, on_progress) if taken else None
     queue.accept(target, [item.key for item in labelled])
-    undecided = sum(item.decision not in ("labelled", "accepted") for item in items)
-    return Accepted(added=result, labelled=len(labelled), unknown=len(labelled) - len(taken), undecided=undecided)
+    return Accepted(
+        added=result,
+        labelled=len(kept),
+        unknown=len(kept) - len(taken),
+        gone=len(labelled) - len(kept),
+        undecided=sum(item.decision not in ("labelled", "accepted") for item in queue.read(target)),
+    )
 
 
 def _require_recordings(workspace: Workspace, model: str, rows: pd.DataFrame) -> None:

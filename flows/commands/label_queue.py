@@ -105,7 +105,9 @@ def label_queue_accept(reviewer: Reviewer = None, folder: Folder = None, json: J
 
 
 def _print_accepted(done: Accepted) -> None:
-    if not done.labelled:
+    if done.gone:
+        terminal.out.print(f"{done.gone} of recordings that are gone: feedback, nothing to train on", highlight=False)
+    elif not done.labelled:
         terminal.out.print("no label to accept; [cyan]tenuto label-queue review[/]", highlight=False)
         return
     if done.added:

@@ -62,7 +62,7 @@ def create(folder: Path, rows: pd.DataFrame, recordings: Path, group_names: Sequ
     `recordings` is the folder that the column `audio` refers to, `group_names` those that the dataset knows. Raises
     DatasetError when the queue in `folder` has labels that were not accepted.
     """
-    if (folder / FILE_NAME).is_file() and (waiting := [i for i in read(folder) if i.decision == "labelled"]):
+    if (folder / FILE_NAME).is_file() and (waiting := [i for i in entries(folder) if i.decision == "labelled"]):
         raise DatasetError(
             f"{folder / FILE_NAME} holds {len(waiting)} labels that were not accepted; run "
             "`tenuto label-queue accept`, or remove the file to give them up."
@@ -81,10 +81,19 @@ def create(folder: Path, rows: pd.DataFrame, recordings: Path, group_names: Sequ
 
 
 def read(folder: Path) -> tuple[Item, ...]:
+    """The `entries` whose recordings are still there."""
+    return tuple(item for item in entries(folder) if is_kept(folder, item))
+
+
+def is_kept(folder: Path, item: Item) -> bool:
+    """Whether the recording is still there: retention or an erasure may have taken it."""
+    return (folder / item.audio).is_file()
+
+
+def entries(folder: Path) -> tuple[Item, ...]:
     """The queue in `folder`; a label without a decision was typed in and counts as one.
 
-    Recordings that are gone, by retention or an erasure, are left out. Raises DatasetError when there is no queue, or
-    for a line that cannot be read, by its number.
+    Raises DatasetError when there is no queue, or for a line that cannot be read, by its number.
     """
     path = folder / FILE_NAME
     try:
@@ -94,8 +103,7 @@ def read(folder: Path) -> tuple[Item, ...]:
     lines = csv.DictReader(io.StringIO(text, newline=""))
     if missing := [name for name in COLUMNS if name not in (lines.fieldnames or ())]:
         raise DatasetError(f"{path} lacks the column {missing[0]!r}; wanted the header that `export` wrote.")
-    items = (_item(path, lines.line_num, line) for line in lines)
-    return tuple(item for item in items if (folder / item.audio).is_file())
+    return tuple(_item(path, lines.line_num, line) for line in lines)
 
 
 def decide(
@@ -106,9 +114,12 @@ def decide(
     reviewer: str = "",
     groups: dict[str, str] | None = None,
 ) -> Item:
-    """The item with the decision in it, which is on disk when this returns; KeyError when it is not in the queue."""
+    """The item with the decision in it, which is on disk when this returns; KeyError when it is not in the queue, or
+    its recording is gone."""
     with FileLock(folder / f".{FILE_NAME}.lock"):
-        items = {item.key: item for item in read(folder)}
+        items = {item.key: item for item in entries(folder)}
+        if not is_kept(folder, items[key]):
+            raise KeyError(key)
         fresh = {"decision": decision, "label": label, "reviewer": reviewer, "decided_at": datetime.now(UTC)}
         items[key] = items[key].model_copy(update=fresh | ({"groups": groups} if groups is not None else {}))
         _write(folder, items.values())
@@ -116,11 +127,11 @@ def decide(
 
 
 def accept(folder: Path, keys: Iterable[tuple[str, int]]) -> None:
-    """Mark labels as taken into the dataset."""
+    """Mark labels as taken in."""
     with FileLock(folder / f".{FILE_NAME}.lock"):
         accepted = set(keys)
-        items = read(folder)
-        _write(folder, [i.model_copy(update={"decision": "accepted"}) if i.key in accepted else i for i in items])
+        marked = [i.model_copy(update={"decision": "accepted"}) if i.key in accepted else i for i in entries(folder)]
+        _write(folder, marked)
 
 
 def checked(item: Item, classes: Sequence[str], kind: LabelType) -> Item:
@@ -163,8 +174,9 @@ def _is_group(name: str | None) -> bool:
 
 
 def _write(folder: Path, items: Iterable[Item]) -> None:
-    """Replaces queue.csv, whole or not at all."""
-    rows = [item.model_dump(mode="json", exclude={"groups"}) | _group_columns(item) for item in items]
+    """Replaces queue.csv, whole or not at all; of recordings that are gone it keeps labels yet to be accepted."""
+    left = [item for item in items if item.decision == "labelled" or is_kept(folder, item)]
+    rows = [item.model_dump(mode="json", exclude={"groups"}) | _group_columns(item) for item in left]
     names = list(dict.fromkeys((*COLUMNS, *(name for row in rows for name in row))))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")

@@ -23,6 +23,7 @@ from tenuto.labels import UNKNOWN, LabelType
 from tenuto.records import Record
 
 HOSTS = ("127.0.0.1", "localhost")
+_GONE = "The recording is no longer kept."
 _TEMPLATES = files("tenuto") / "templates"
 _ASSETS = {
     "report.css": "report.css",
@@ -114,10 +115,7 @@ def items(request: Request) -> dict[str, Any]:
 @router.get("/recording")
 def recording(request: Request, request_id: str, position: int = 0) -> FileResponse:
     reviewing: Reviewing = request.app.state.reviewing
-    for item in _read(reviewing):
-        if item.key == (request_id, position):
-            return FileResponse((reviewing.folder / item.audio).resolve())
-    raise HTTPException(404, "The recording is no longer kept.")
+    return FileResponse((reviewing.folder / _found(reviewing, (request_id, position)).audio).resolve())
 
 
 @router.post("/decision")
@@ -126,11 +124,7 @@ def decide(request: Request, choice: Choice) -> dict[str, Any]:
     reviewing: Reviewing = request.app.state.reviewing
     if unheard_of := set(choice.groups) - set(reviewing.known_groups):
         raise HTTPException(422, f"The dataset has no group {sorted(unheard_of)[0]!r}.")
-    for item in _read(reviewing):
-        if item.key == (choice.request_id, choice.position):
-            break
-    else:
-        raise HTTPException(404, "The recording is no longer kept.")
+    item = _found(reviewing, (choice.request_id, choice.position))
     if item.decision == "accepted":
         raise HTTPException(409, "This label is in the dataset already; `tenuto data remove --clip` takes it out.")
     label = ""
@@ -141,8 +135,19 @@ def decide(request: Request, choice: Choice) -> dict[str, Any]:
         except DatasetError as error:
             raise HTTPException(422, str(error)) from error
     groups = {name: value.strip() for name, value in choice.groups.items()}
-    kept = queue.decide(reviewing.folder, item.key, choice.decision, label, reviewing.reviewer, item.groups | groups)
+    groups = item.groups | groups
+    try:
+        kept = queue.decide(reviewing.folder, item.key, choice.decision, label, reviewing.reviewer, groups)
+    except KeyError:  # it went in this moment
+        raise HTTPException(404, _GONE) from None
     return kept.model_dump(mode="json", exclude={"audio"})
+
+
+def _found(reviewing: Reviewing, key: tuple[str, int]) -> queue.Item:
+    for item in _read(reviewing):
+        if item.key == key:
+            return item
+    raise HTTPException(404, _GONE)
 
 
 def _read(reviewing: Reviewing) -> tuple[queue.Item, ...]:

@@ -123,6 +123,19 @@ def test_a_label_counts_as_new_from_when_it_is_accepted(workspace: Workspace, re
     assert served.count_labels(workspace.served, "chirps", looked_at) == 1
 
 
+def test_a_label_of_a_recording_that_is_gone_is_feedback_and_said(
+    workspace: Workspace, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    serve(workspace, of(recordings, "ben")[:1])
+    made = label_queue.export(workspace, PARAMS, size=3)
+    queue.decide(made.folder, ("bird/0", 0), "labelled", "down", "bo")
+    next(served.audio_folder(workspace.served).rglob("*.flac")).unlink()
+    assert "1 of recordings that are gone" in CliRunner().invoke(cli.app, ["label-queue", "accept"]).stdout
+    assert served.frame(workspace.served)["true_label"].tolist() == ["down"]
+    assert queue.entries(made.folder) == ()
+
+
 def test_what_a_kill_left_half_done_is_finished_by_accepting_again(
     workspace: Workspace, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

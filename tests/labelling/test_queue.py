@@ -71,6 +71,18 @@ def test_a_recording_that_retention_took_is_no_longer_in_the_queue(folder: Path)
         queue.decide(folder, ("b", 0), "skipped")
 
 
+def test_a_label_outlives_its_recording_until_it_is_accepted(folder: Path) -> None:
+    queue.decide(folder, ("b", 0), "labelled", "two", "ann")
+    (folder.parent / "kept/2026-03-02/b.flac").unlink()
+    queue.decide(folder, ("a", 0), "labelled", "one", "ann")
+    queue.accept(folder, [("a", 0)])
+    assert [(item.request_id, item.label) for item in queue.entries(folder)] == [("a", "one"), ("b", "two"), ("c", "")]
+    with pytest.raises(DatasetError, match="1 labels that were not accepted"):
+        queue.create(folder, chosen(folder.parent / "more"), folder.parent / "more", [])
+    queue.accept(folder, [("b", 0)])
+    assert [item.request_id for item in queue.entries(folder)] == ["a", "c"]
+
+
 def test_a_label_that_was_typed_into_a_spreadsheet_is_a_decision(folder: Path) -> None:
     edit(folder, {"b": {"label": "two", "group_speaker": "ann"}})
     first, second, _ = queue.read(folder)

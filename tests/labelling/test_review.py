@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -102,11 +103,25 @@ def test_a_label_that_was_accepted_is_no_longer_changed_here(asked: TestClient, 
     assert answer.status_code == 409 and "tenuto data remove" in answer.text
 
 
+def test_a_recording_that_goes_while_it_is_decided_is_said_to_be_gone(
+    asked: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = queue.read(tmp_path / "queue")
+    (tmp_path / "kept/0.wav").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "read", lambda folder: items)
+        answer = asked.post("/decision", json=choice())
+    assert answer.status_code == 404 and "no longer kept" in answer.text
+
+
 def test_no_other_page_can_read_or_decide(asked: TestClient) -> None:
     elsewhere = {"Host": "evil.example"}
     assert asked.get("/queue", headers=elsewhere).status_code == 400
     # what a form of another page may send without asking first
-    assert asked.post("/decision", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 422
+    sent = json.dumps(choice()).encode()
+    for kind in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
+        assert asked.post("/decision", content=sent, headers=kind).status_code == 422
+    assert asked.post("/decision", content=sent, headers={"Content-Type": "application/json"}).status_code == 200
     assert "access-control-allow-origin" not in asked.get("/queue", headers={"Origin": "http://evil.example"}).headers
     assert "default-src 'none'" in asked.get("/").headers["content-security-policy"]
     assert asked.get("/assets/..%2f..%2ferrors.py").status_code == 404
