@@ -60,7 +60,8 @@ async def classify(request: Request) -> Response:
     """Says what one or several clips are.
 
     The clips are the files of a form, the body itself, or JSON with base64 or samples. Each answer names the model
-    version that gave it and the request's id, which a client may choose with the header X-Request-Id.
+    version that gave it and the request's id, which a client may choose with the header X-Request-Id; it has to be
+    unique, else the log has the first request only.
     """
     started = time.perf_counter()
     state: State = request.app.state.serving

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +115,11 @@ def test_an_ipv6_subscriber_is_one_address() -> None:
     assert admission.address(scope(one)) == admission.address(scope(two)) != admission.address(scope(other))
     assert admission.address(scope("192.0.2.7")) == "192.0.2.7"
     assert admission.address({"type": "http", "headers": [], "client": None}) == "unknown"
+
+
+def test_the_key_that_the_documentation_proposes_can_be_used() -> None:
+    assert ApiKeys({"TENUTO_API_KEYS": secrets.token_hex(16)})
+    root = Path(__file__).parents[2]
+    proposed = re.findall(r"TENUTO_API_KEYS=(.*)", (root / "docs" / "serving.md").read_text())
+    assert proposed == ["$(openssl rand -hex 16)"]
+    assert "openssl rand -hex 16" in (root / "mlflow" / "serving.yaml").read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tenuto.serving.app import create_app
+from tenuto.serving.feedback import Given
 from tenuto.serving.sources import FolderSource
 from tenuto.serving.state import State
 from tenuto.sound.audio import encode_wav
@@ -61,3 +63,11 @@ def test_large_json_is_refused_and_a_file_is_proposed(client: TestClient) -> Non
     large = b'{"clips": [{"audio": "' + b"A" * 8_000_000 + b'"}]}'
     refused = client.post("/v1/classify", content=large, headers={"Content-Type": "application/json"})
     assert refused.status_code == 413 and "JSON may have 8 MB at most; send files" in refused.json()["detail"]
+
+
+def test_the_json_of_the_documentation_is_taken(client: TestClient) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    clips, given = re.findall(r"--json '(.*?)'", text)
+    response = client.post("/v1/classify", content=clips, headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+    assert Given.model_validate_json(given).position == 1
