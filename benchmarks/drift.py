@@ -34,7 +34,7 @@ from tenuto.learning import backbones
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.monitoring import drift
 from tenuto.serving import novelty
-from tenuto.sound import quality
+from tenuto.sound import audio
 from tenuto.sound.audio import load_waveform
 
 RATE_HZ = 16_000
@@ -97,7 +97,7 @@ class Model:
                 "novelty": unlike,
                 "is_unknown": unlike > 1,
                 "duration_seconds": [len(wave) / RATE_HZ for wave in waves],
-                "level_dbfs": [quality.level_dbfs(wave) for wave in waves],
+                "level_dbfs": [audio.level_dbfs(wave) for wave in waves],
                 "embedding": list(embeddings),
             }
         )

@@ -17,8 +17,6 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-LOWEST_RATE_HZ = 1_000
-
 
 class AudioClassifier(PythonModel):
     """Classifies recordings given as the bytes of a wav, flac, ogg or mp3 file, or as their samples."""
@@ -41,8 +39,8 @@ class AudioClassifier(PythonModel):
     ) -> pd.DataFrame:
         """One row per row of `model_input`, which has the column `audio` with encoded audio, or `samples`.
 
-        `samples` are lists of numbers in [-1, 1], mono, at `sample_rate_hz`, or at the model's own rate without that
-        column. Gives back `label`, its `probability`, and one column `p_<label>` per class, in [0, 1]. A model that
+        `samples` are lists of numbers, mono, full scale is 1, at `sample_rate_hz`, or at the model's own rate where that
+        column is not there. Gives back `label`, its `probability`, and one column `p_<label>` per class. A model that
         gives clips several labels has `labels` ('dog;rain', '' for none) in place of the first two. With a bundle there
         are also `is_unknown` and `novelty`; a clip that is too unlike the training clips is labelled 'unknown', and
         its `probability` is that of the likeliest class. ValueError names what cannot be used.
@@ -50,7 +48,8 @@ class AudioClassifier(PythonModel):
         from tenuto.labels import UNKNOWN, joined
 
         model = self._model
-        waves = _waves(model_input, model.sample_rate_hz)
+        framing = model.framing if self._has_bundle else model.preprocessing.framing
+        waves = _waves(model_input, framing)
         if self._has_bundle:
             heard = model.hear(waves)
             probabilities, decided = heard.probabilities, heard.decided
@@ -68,28 +67,36 @@ class AudioClassifier(PythonModel):
         return pd.concat([pd.DataFrame(answer), unlike, columns], axis=1)
 
 
-def _waves(given: pd.DataFrame, sample_rate_hz: int) -> list[np.ndarray]:
-    """(n,) float32 of each row, at the model's rate."""
-    from tenuto.sound import audio
+def _waves(given: pd.DataFrame, framing: Any) -> list[np.ndarray]:
+    """(n,) float32 of each row, at the model's rate, as `tenuto serve` would hear it."""
+    from tenuto.errors import ClipError
+    from tenuto.serving import sounds
+    from tenuto.serving.settings import LimitSettings
 
     if "audio" in given:
-        recordings = [audio.decode_bytes(bytes(encoded)) for encoded in given["audio"]]
+        sent = [bytes(encoded) for encoded in given["audio"]]
     elif "samples" in given:
-        rates = given.get("sample_rate_hz", pd.Series(float(sample_rate_hz), given.index)).fillna(sample_rate_hz)
-        recordings = [_recording(*row) for row in zip(given["samples"], rates, strict=True)]
+        own = framing.sample_rate_hz
+        rates = given.get("sample_rate_hz", pd.Series(float(own), given.index)).fillna(own)
+        sent = [_recording(*row) for row in zip(given["samples"], rates, strict=True)]
     else:
         raise ValueError("A row needs 'audio', an encoded recording (base64 in JSON), or 'samples', a list of numbers.")
-    return [audio.waveform(recording, sample_rate_hz) for recording in recordings]
+    longest = LimitSettings().max_seconds
+    try:
+        return [sounds.decoded(sound, framing, max_seconds=longest).wave for sound in sent]
+    except ClipError as error:
+        raise ValueError(f"A recording cannot be used: {error.detail} ({error.reason}).") from None
 
 
 def _recording(samples: Any, sample_rate_hz: float) -> Any:
-    from tenuto.sound.audio import Recording
+    from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
 
     wave = np.asarray(samples, dtype=np.float32)
-    if wave.ndim != 1 or not len(wave) or not np.isfinite(wave).all() or np.abs(wave).max() > 1:
-        raise ValueError("'samples' must be a list of numbers in [-1, 1], at least one: one channel of a recording.")
-    if not (float(sample_rate_hz).is_integer() and sample_rate_hz >= LOWEST_RATE_HZ):
-        raise ValueError(f"sample_rate_hz: {sample_rate_hz:g} is no whole number of at least {LOWEST_RATE_HZ}.")
+    if wave.ndim != 1:
+        raise ValueError("'samples' must be a list of numbers, full scale is 1: one channel of a recording.")
+    if not (float(sample_rate_hz).is_integer() and MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ):
+        wanted = f"whole number from {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}"
+        raise ValueError(f"sample_rate_hz: {sample_rate_hz:g} is no {wanted}.")
     return Recording(wave[:, None], int(sample_rate_hz), "samples", is_truncated=False)
 
 

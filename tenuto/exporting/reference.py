@@ -16,7 +16,7 @@ from tenuto.learning.framing import Wave
 from tenuto.serving import novelty
 from tenuto.serving.bundle import REFERENCE_NAME
 from tenuto.serving.classifier import Classifier, Heard
-from tenuto.sound import audio, quality
+from tenuto.sound import audio
 
 MOST_CLIPS = 2_000
 """Of each split; more are drawn from, the same ones every time."""
@@ -59,7 +59,7 @@ def _waves(paths: list[Path], sample_rate_hz: int, levels: list[float]) -> Itera
     """The waves one by one, their levels appended to `levels` in passing, so that none is decoded twice."""
     for path in paths:
         wave = audio.load_waveform(path, sample_rate_hz)
-        levels.append(quality.level_dbfs(wave))
+        levels.append(audio.level_dbfs(wave))
         yield wave
 
 

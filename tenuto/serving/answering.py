@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenuto.labels import UNKNOWN, joined
+from tenuto.labels import UNKNOWN, joined, parts
 from tenuto.serving.answers import Answer
 from tenuto.serving.classifier import Heard
 from tenuto.serving.metrics import Metrics
@@ -14,7 +14,12 @@ from tenuto.serving.sounds import Decoded
 
 
 def answers_of(
-    request_id: str, model: Model, clips: Sequence[Decoded], heard: Heard, latency_ms: float
+    request_id: str,
+    model: Model,
+    clips: Sequence[Decoded],
+    heard: Heard,
+    latency_ms: float,
+    files: Sequence[str | None] | None = None,
 ) -> tuple[Answer, ...]:
     """What the model says of each clip, in words."""
     labels = model.classifier.labels
@@ -27,8 +32,11 @@ def answers_of(
         answers.append(
             Answer(
                 request_id=request_id,
+                position=row,
+                file=files[row] if files else None,
                 model=model.version,
                 label=UNKNOWN if is_unknown else joined(given),
+                likeliest=labels[int(probabilities.argmax())],
                 probability=float(of_given.max()),
                 probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
                 is_unknown=is_unknown,
@@ -61,7 +69,9 @@ class Notes:
         Those that the challenger heard beside the answer are shadows.
         """
         for answer in answers:
-            self._metrics.answered(answer.model.version, answer.label, is_shadow=is_shadow)
+            is_one = answer.is_unknown or answer.label in answer.probabilities
+            for label in (answer.label,) if is_one else parts(answer.label) or ("",):
+                self._metrics.answered(answer.model.version, label, is_shadow=is_shadow)
         if self._recorder is not None:
             rows = rows_of(answers, clips, heard, is_shadow=is_shadow, window=window)
             self._recorder.put(rows, () if is_shadow else [clip.sound for clip in clips])

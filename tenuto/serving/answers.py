@@ -20,9 +20,17 @@ class Answer(Record):
     """What one clip is."""
 
     request_id: str
+    position: int = Field(description="of the clip in the request, from 0; feedback on it names it")
+    file: str | None = Field(description="what the file is called in a form; null of a body and of JSON")
     model: Version
     label: str = Field(description="the label; several, or none, as 'dog;rain' and ''; or 'unknown'")
-    probability: float = Field(ge=0, le=1, description="of the label, or of the likeliest class when it is 'unknown'")
+    likeliest: str = Field(description="the likeliest class, also where the label is 'unknown' or there is none")
+    probability: float = Field(
+        ge=0,
+        le=1,
+        description="of the label, or of `likeliest` when it is 'unknown': which class it would be if it were any, "
+        "and not how sure it is that it is one",
+    )
     probabilities: dict[str, float] = Field(description="of every class, in [0, 1]")
     is_unknown: bool = Field(description="the clip is too unlike the training clips for any label to be trusted")
     novelty: float = Field(description="how unlike; above 1 is unknown")

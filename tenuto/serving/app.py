@@ -12,14 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from tenuto import __version__
-from tenuto.serving import classify, feedback, health, pages, problems, stream_api
+from tenuto.serving import classify, endpoint_docs, feedback, health, pages, problems, stream_api
 from tenuto.serving.admission import ApiKeys
 from tenuto.serving.guard import Guard
 from tenuto.serving.problems import ProblemError
 from tenuto.serving.requests import HEADER, Identified
 from tenuto.serving.state import State
 
-_ROUTERS = (classify.router, feedback.router, stream_api.router, health.router, pages.router)
+_ROUTERS = (classify.router, feedback.router, stream_api.router, health.router, pages.router, endpoint_docs.router)
 
 
 def create_app(state: State) -> FastAPI:
@@ -31,7 +31,14 @@ def create_app(state: State) -> FastAPI:
         yield
         state.stop()
 
-    app = FastAPI(title="Tenuto", version=__version__, summary="Says what a recording is.", lifespan=lifespan)
+    app = FastAPI(
+        title="Tenuto",
+        version=__version__,
+        summary="Says what a recording is.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+        redoc_url=None,
+    )
     app.state.serving = state
     for router in _ROUTERS:
         app.include_router(router)

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tenuto.serving.answering import answers_of
 from tenuto.serving.answers import Answers
 from tenuto.serving.batching import BusyError
-from tenuto.serving.models import Model
 from tenuto.serving.problems import RESPONSES, ProblemError, on_http_error, on_problem
 from tenuto.serving.state import State
 from tenuto.serving.uploads import SentClip, decoded, received
@@ -20,6 +19,11 @@ from tenuto.serving.uploads import SentClip, decoded, received
 router = APIRouter(prefix="/v1", tags=["classify"])
 
 _BODY: dict[str, Any] = {
+    "x-curl": [
+        "curl --data-binary @clip.wav ADDRESS/v1/classify",
+        "curl -F file=@one.wav -F file=@two.flac ADDRESS/v1/classify",
+        """curl --json '{"clips": [{"samples": [0.0, 0.1, -0.1], "sample_rate_hz": 16000}]}' ADDRESS/v1/classify""",
+    ],
     "requestBody": {
         "required": True,
         "content": {
@@ -51,7 +55,7 @@ _BODY: dict[str, Any] = {
                 },
             },
         },
-    }
+    },
 }
 
 
@@ -59,19 +63,22 @@ _BODY: dict[str, Any] = {
 async def classify(request: Request) -> Response:
     """Says what one or several clips are.
 
-    The clips are the files of a form, the body itself, or JSON with base64 or samples. Each answer names the model
-    version that gave it and the request's id, which a client may choose with the header X-Request-Id; it has to be
-    unique, else the log has the first request only.
+    The clips are the files of a form, in fields of any name, the body itself, or JSON with base64 or samples. Answers
+    come in their order; one clip that cannot be used refuses the request. Each answer names the model version that gave
+    it and the request's id. A client may choose the id with the header X-Request-Id, a new one for each request: what
+    is answered under an id that was used before is not kept in the log.
     """
     started = time.perf_counter()
     state: State = request.app.state.serving
-    model = serving_model(state)
-    clips = await decoded(await received(request, state), state, model.classifier.framing)
+    model = state.serving_model()
+    uploads = await received(request, state)
+    clips = await decoded(uploads, state, model.classifier.framing)
     try:
         heard = await state.batcher.hear(model.classifier, [clip.wave for clip in clips])
     except BusyError:
         raise ProblemError(503, "Too many clips are waiting; try again in a second.", {"Retry-After": "1"}) from None
-    answers = answers_of(request.state.request_id, model, clips, heard, (time.perf_counter() - started) * 1000)
+    latency_ms, files = (time.perf_counter() - started) * 1000, [upload.file for upload in uploads]
+    answers = answers_of(request.state.request_id, model, clips, heard, latency_ms, files)
     state.notes.put(answers, clips, heard)
     state.shadow.put(request.state.request_id, state.models.challenger, clips)
     return Response(Answers(answers=answers).model_dump_json(), media_type="application/json")
@@ -101,10 +108,3 @@ class Shortcut:
         except HTTPException as error:
             response = await on_http_error(request, error)
         return await response(scope, receive, send)
-
-
-def serving_model(state: State) -> Model:
-    """The champion; ProblemError when there is none yet."""
-    if state.models.champion is None:
-        raise ProblemError(503, "No model is loaded yet; /readyz says why.", {"Retry-After": "5"})
-    return state.models.champion

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from tenuto.labels import UNKNOWN, parts
 from tenuto.records import Record
@@ -23,6 +23,12 @@ router = APIRouter(prefix="/v1", tags=["feedback"])
 
 _Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 _MOST_GROUPS = 20
+_EXAMPLE = {"x-curl": ["""curl --json '{"request_id": "ID", "position": 0, "label": "dog"}' ADDRESS/v1/feedback"""]}
+
+
+def _in_text(label: object) -> object:
+    """A class that is called by a number may be said as one."""
+    return str(label) if isinstance(label, int) and not isinstance(label, bool) else label
 
 
 class Given(Record):
@@ -30,7 +36,7 @@ class Given(Record):
 
     request_id: str = Field(min_length=1, max_length=64, description="as it came back with the answer")
     position: int = Field(default=0, ge=0, lt=2**31, description="of the clip in the request, from 0")
-    label: _Word = Field(
+    label: Annotated[_Word, BeforeValidator(_in_text, json_schema_input_type=_Word | int)] = Field(
         max_length=2000,
         description="one of the model's; several as 'dog;rain', none as ''; 'unknown' for something else",
     )
@@ -51,9 +57,16 @@ class Taken(Record):
     version: str
 
 
-@router.post("/feedback", responses={404: RESPONSES[422] | {"description": "no such request or clip"}, **RESPONSES})
+@router.post(
+    "/feedback",
+    responses={404: RESPONSES[422] | {"description": "no such request or clip"}, **RESPONSES},
+    openapi_extra=_EXAMPLE,
+)
 def feedback(given: Given, request: Request) -> Taken:
-    """Keeps what a clip was in truth; said again, the last word counts."""
+    """Keeps what a clip was in truth; said again, the last word counts.
+
+    The clip is named by its request's id and its position, as its answer names them.
+    """
     recorder: Recorder | None = request.app.state.serving.recorder
     if recorder is None:
         raise ProblemError(404, "This server keeps no log of its answers, so feedback leads nowhere.")

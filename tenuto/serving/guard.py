@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenuto.serving import problems
 from tenuto.serving.admission import PROTOCOL, ApiKeys, Buckets, address, foreign_page
-from tenuto.serving.settings import ServingSettings
+from tenuto.serving.settings import LimitSettings, ServingSettings
 
 _OPEN = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 """For everybody: the page, which asks for a key itself, probes, and the documentation."""
@@ -45,10 +45,8 @@ class Guard:
         self._limits = limits
         self._keys = keys
         self._origins = settings.cors_origins
+        self._uploads = _Uploads(limits)
         self._buckets = Buckets(limits.requests_per_minute) if limits.requests_per_minute else None
-        self._most_bytes = int(limits.max_upload_mb * _MEGABYTE)
-        self._most_held_bytes = int(max(limits.max_uploads_mb, limits.max_upload_mb) * _MEGABYTE)
-        self._held_bytes = 0
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +59,7 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(self, scope, receive)
+        body = _Body(self._uploads, scope, receive)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         is_open = path in _OPEN or path.startswith(_OPEN_PREFIX)
         self._requests += not is_open
@@ -83,7 +81,7 @@ class Guard:
             body.refusal = body.refusal or refusal
         finally:
             self._requests -= not is_open
-            self._held_bytes -= body.held_bytes
+            self._uploads.held_bytes -= body.held_bytes
         if body.refusal is not None and not has_begun:
             await self._refuse(scope, body, send, body.refusal)
 
@@ -129,40 +127,50 @@ class Guard:
         if scope["method"] in _READING:
             return
         if page := foreign_page(Headers(scope=scope), self._origins):
-            detail = f"Pages of {page} may not ask this server; cors_origins in serving.yaml says which may."
+            detail = f"Pages of {page} may not ask this server; cors_origins in mlflow/serving.yaml says which may."
             raise _RefusedError(403, detail)
 
     def _check_length(self, scope: Scope) -> None:
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdecimal() and int(length) > self._most_bytes:
-            raise self._too_large()
-
-    def _too_large(self) -> _RefusedError:
-        most = self._limits.max_upload_mb
-        return _RefusedError(413, f"A request may have {most:g} MB at most; send fewer or shorter clips, or flac.")
+        if length.isdecimal() and int(length) > self._uploads.most_bytes:
+            raise self._uploads.too_large()
 
     async def _refuse(self, scope: Scope, body: _Body, send: Send, refusal: _RefusedError) -> None:
         answer = problems.answer(_id(scope), refusal.status, refusal.detail, refusal.headers)
         if not body.is_whole and refusal.status != 408:
             # whoever is still sending would else see its connection break, and not the answer
-            await body.discard(self._most_bytes)
+            await body.discard(self._uploads.most_bytes)
         if not body.is_whole:
             MutableHeaders(raw=answer.raw_headers)["Connection"] = "close"
         await answer(scope, body.receive, send)
 
 
+class _Uploads:
+    """What the bodies of all requests hold, and may hold."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self.most_bytes = int(limits.max_upload_mb * _MEGABYTE)
+        self.most_held_bytes = int(max(limits.max_uploads_mb, limits.max_upload_mb) * _MEGABYTE)
+        self.timeout_seconds = limits.upload_timeout_seconds
+        self.held_bytes = 0
+
+    def too_large(self) -> _RefusedError:
+        most = self.most_bytes / _MEGABYTE
+        return _RefusedError(413, f"A request may have {most:g} MB at most; send fewer or shorter clips, or flac.")
+
+
 class _Body:
     """The body of a request as its endpoint takes it in, until it is whole, too large or too late."""
 
-    def __init__(self, guard: Guard, scope: Scope, receive: Receive) -> None:
+    def __init__(self, uploads: _Uploads, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
         self.held_bytes = 0
         self.refusal: _RefusedError | None = None
         self.is_whole = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         self._waits_to_send = "expect" in headers
-        self._guard = guard
+        self._uploads = uploads
         self._receive = receive
-        self._ends_at = time.monotonic() + guard._limits.upload_timeout_seconds
+        self._ends_at = time.monotonic() + uploads.timeout_seconds
 
     async def receive(self) -> Message:
         """The next piece; raises _RefusedError from when the body is refused."""
@@ -175,7 +183,7 @@ class _Body:
                 message = await self._receive()
             self._count(message)
         except TimeoutError:
-            seconds = self._guard._limits.upload_timeout_seconds
+            seconds = self._uploads.timeout_seconds
             detail = f"The request was not whole after {seconds:g} s; send it faster or in parts."
             self.refusal = _RefusedError(408, detail)
         except _RefusedError as refusal:
@@ -197,13 +205,13 @@ class _Body:
             self.is_whole = not message.get("more_body", False)
 
     def _count(self, message: Message) -> None:
-        guard, size = self._guard, len(message.get("body", b""))
+        uploads, size = self._uploads, len(message.get("body", b""))
         self.is_whole = not message.get("more_body", False)
         self.held_bytes += size
-        guard._held_bytes += size
-        if self.held_bytes > guard._most_bytes:
-            raise guard._too_large()
-        if guard._held_bytes > guard._most_held_bytes:
+        uploads.held_bytes += size
+        if self.held_bytes > uploads.most_bytes:
+            raise uploads.too_large()
+        if uploads.held_bytes > uploads.most_held_bytes:
             detail = "Other requests hold all memory that there is for uploads; try again in a few seconds."
             raise _RefusedError(503, detail, {"Retry-After": "5"})
 

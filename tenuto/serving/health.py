@@ -10,7 +10,6 @@ from pydantic import Field
 from tenuto.labels import LabelType
 from tenuto.records import Record
 from tenuto.serving.answers import Version
-from tenuto.serving.classify import serving_model
 from tenuto.serving.metrics import CONTENT_TYPE
 from tenuto.serving.problems import RESPONSES
 from tenuto.serving.state import State
@@ -72,7 +71,7 @@ async def metrics(request: Request) -> Response:
 async def model(request: Request) -> ModelFacts:
     """The labels, rates and card of the model that answers now."""
     state: State = request.app.state.serving
-    found = serving_model(state)
+    found = state.serving_model()
     bundle: Any = found.classifier.bundle
     artefact = bundle.artefact(found.version.artefact)
     return ModelFacts(

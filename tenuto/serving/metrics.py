@@ -27,7 +27,10 @@ class Metrics:
             registry=self.registry,
         )
         self._clips = Counter(
-            "tenuto_clips", "Clips answered.", ("version", "label", "is_shadow"), registry=self.registry
+            "tenuto_clips",
+            "Clips answered, one with several labels under each of them.",
+            ("version", "label", "is_shadow"),
+            registry=self.registry,
         )
         self._batch_clips = Histogram(
             "tenuto_batch_clips", "Clips heard together.", buckets=_CLIPS, registry=self.registry
@@ -38,6 +41,7 @@ class Metrics:
         self._model = Gauge(
             "tenuto_model", "1 for the model of each alias.", ("alias", "name", "version"), registry=self.registry
         )
+        self._shown: dict[str, tuple[str, str, str]] = {}
         self._swaps = Counter("tenuto_model_swaps", "Models that began to serve.", ("alias",), registry=self.registry)
         self._failures = Counter("tenuto_source_failures", "Times the registry could not be asked or had no model "
                                  "that can be served.", registry=self.registry)  # fmt: skip
@@ -60,10 +64,11 @@ class Metrics:
     def serves(self, alias: str, name: str, version: str | None) -> None:
         """The alias is served by another version from now on, or by none."""
         self._swaps.labels(alias).inc()
-        for labels in [labels for labels in self._model._metrics if labels[0] == alias]:
-            self._model.remove(*labels)
+        if (before := self._shown.pop(alias, None)) is not None:
+            self._model.remove(*before)
         if version is not None:
-            self._model.labels(alias, name, version).set(1)
+            self._shown[alias] = (alias, name, version)
+            self._model.labels(*self._shown[alias]).set(1)
 
     def failed(self) -> None:
         self._failures.inc()

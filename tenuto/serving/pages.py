@@ -33,7 +33,7 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
@@ -45,7 +45,7 @@ _HEADERS = {
 @router.get("/")
 async def page() -> FileResponse:
     """The page."""
-    return FileResponse(_TEMPLATES / "serve" / "index.html", headers=_HEADERS)
+    return FileResponse(_TEMPLATES / "serve" / "index.html", headers=HEADERS)
 
 
 @router.get("/assets/{name}")
@@ -53,4 +53,4 @@ async def asset(name: str) -> FileResponse:
     """A style or a script of the page."""
     if name not in _ASSETS:
         raise ProblemError(404, f"The page has no file {name[:80]!r}.")
-    return FileResponse(_ASSETS[name], headers=_HEADERS)
+    return FileResponse(_ASSETS[name], headers=HEADERS)

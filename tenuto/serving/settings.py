@@ -64,4 +64,8 @@ class ServingSettings(Section):
 
 def load(path: Path) -> ServingSettings:
     """The settings in a file, and the defaults where there is none; SettingsError naming key and value."""
-    return validated(ServingSettings, read_yaml(path), path.name, {}) if path.is_file() else ServingSettings()
+    return (
+        validated(ServingSettings, read_yaml(path), f"{path.parent.name}/{path.name}", {})
+        if path.is_file()
+        else ServingSettings()
+    )

@@ -9,7 +9,8 @@ from pathlib import Path
 from tenuto.serving.answering import Notes
 from tenuto.serving.batching import Batcher
 from tenuto.serving.metrics import Metrics
-from tenuto.serving.models import Models
+from tenuto.serving.models import Model, Models
+from tenuto.serving.problems import ProblemError
 from tenuto.serving.recorder import Recorder
 from tenuto.serving.settings import ServingSettings
 from tenuto.serving.shadow import Shadow
@@ -67,6 +68,12 @@ class State:
         state = cls(models, settings, batcher, shadow, metrics, notes, recorder, decoders)
         metrics.gauge("tenuto_open_streams", "Streams that are open.", lambda: state.open_streams)
         return state
+
+    def serving_model(self) -> Model:
+        """The champion; ProblemError when there is none yet."""
+        if self.models.champion is None:
+            raise ProblemError(503, "No model is loaded yet; /readyz says why.", {"Retry-After": "5"})
+        return self.models.champion
 
     def start(self) -> None:
         if self.recorder is not None:

@@ -260,7 +260,9 @@ class _Connection:
 def _check_welcome(websocket: WebSocket, state: State) -> None:
     """StreamError for a page of another site, which browsers do not keep from opening one, and for one too many."""
     if page := foreign_page(websocket.headers, state.settings.cors_origins):
-        raise StreamError(_REFUSED, f"Pages of {page} may not open streams; cors_origins in serving.yaml says which.")
+        raise StreamError(
+            _REFUSED, f"Pages of {page} may not open streams; cors_origins in mlflow/serving.yaml says which."
+        )
     if state.open_streams > state.settings.limits.max_streams:
         raise StreamError(_LATER, f"{state.settings.limits.max_streams} streams are open already; try again later.")
 

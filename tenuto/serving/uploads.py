@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from fastapi import Request
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from tenuto.errors import ClipError
 from tenuto.learning.framing import Framing
@@ -19,7 +22,7 @@ from tenuto.serving import sounds
 from tenuto.serving.problems import ProblemError, explained
 from tenuto.serving.sounds import Decoded
 from tenuto.serving.state import State
-from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording, check_samples
+from tenuto.sound.audio import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Recording
 from tenuto.tracing.kept_audio import Sound
 
 _Sample = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -41,7 +44,9 @@ class SentClip(Record):
     """One clip in a JSON body: `audio`, or `samples` with their rate."""
 
     audio: Base64 | None = Field(default=None, description="a wav, flac, ogg or mp3 file, base64")
-    samples: tuple[_Sample, ...] | None = Field(default=None, description="mono, full scale is 1")
+    samples: tuple[_Sample, ...] | None = Field(
+        default=None, description="mono, full scale is 1; 16-bit integers divided by 32768"
+    )
     sample_rate_hz: int | None = Field(default=None, ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)
 
     @model_validator(mode="after")
@@ -64,6 +69,8 @@ class Upload:
     name: str
     """The file's, or 'clip 1'."""
     sound: Sound
+    file: str | None = None
+    """What the client calls it."""
 
 
 async def received(request: Request, state: State) -> list[Upload]:
@@ -75,7 +82,7 @@ async def received(request: Request, state: State) -> list[Upload]:
         body = await request.body()
         uploads = await asyncio.get_running_loop().run_in_executor(state.decoders, _of_json, body)
     else:
-        uploads = [Upload("the body", await request.body())]
+        uploads = [_of_body(await request.body())]
     if len(uploads) > state.settings.limits.max_clips:
         raise _too_many(state.settings.limits.max_clips)
     return uploads
@@ -96,11 +103,30 @@ async def decoded(uploads: list[Upload], state: State, framing: Framing) -> list
 
 
 async def _of_form(request: Request, most: int) -> list[Upload]:
-    async with request.form(max_files=most + 1) as form:
+    async with _form(request, most) as form:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
             raise ProblemError(422, "The form holds no file; send one or several, in fields of any name.")
-        return [Upload(file.filename or f"clip {n}", await file.read()) for n, file in enumerate(files, 1)]
+        return [
+            Upload(file.filename or f"clip {n}", await file.read(), file.filename) for n, file in enumerate(files, 1)
+        ]
+
+
+@asynccontextmanager
+async def _form(request: Request, most: int) -> AsyncIterator[FormData]:
+    try:
+        async with request.form(max_files=most) as form:
+            yield form
+    except HTTPException as error:
+        if "number of files" in error.detail:  # the one thing that tells it from a form that cannot be read
+            raise _too_many(most) from None
+        raise
+
+
+def _of_body(body: bytes) -> Upload:
+    if body[:100].lstrip().startswith(b"{"):
+        raise ProblemError(422, "The body looks like JSON; send it with the header Content-Type: application/json.")
+    return Upload("the body", body)
 
 
 def _of_json(body: bytes) -> list[Upload]:
@@ -110,7 +136,7 @@ def _of_json(body: bytes) -> list[Upload]:
     try:
         sent = SentClips.model_validate_json(body)
     except ValidationError as error:
-        raise ProblemError(422, explained(error)) from None
+        raise ProblemError(422, explained(error, SentClips)) from None
     return [
         Upload(f"clip {n}", _of_samples(clip) if clip.audio is None else clip.audio)
         for n, clip in enumerate(sent.clips, 1)
@@ -127,16 +153,5 @@ def _of_samples(clip: SentClip) -> Recording:
     return Recording(samples, clip.sample_rate_hz or 0, "samples", False)
 
 
-def _check(recording: Recording, max_seconds: float) -> None:
-    """What decoding checks of a file."""
-    if not len(recording.samples):
-        raise ClipError("no-samples", "the list is empty")
-    if recording.duration_seconds > max_seconds:
-        raise ClipError("too-long", f"{recording.duration_seconds:.1f} s, at most {max_seconds:g} s wanted; cut it up")
-    check_samples(recording.samples)
-
-
 def _decoded(upload: Upload, framing: Framing, max_seconds: float) -> Decoded:
-    if isinstance(upload.sound, Recording):
-        _check(upload.sound, max_seconds)
     return sounds.decoded(upload.sound, framing, max_seconds=max_seconds)

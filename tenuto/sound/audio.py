@@ -26,6 +26,8 @@ Wave = npt.NDArray[np.float32]
 
 MIN_SAMPLE_RATE_HZ = 2_000
 MAX_SAMPLE_RATE_HZ = 768_000
+FLOOR_DB = -200.0
+"""What digital silence measures; minus infinity does not fit in statistics."""
 
 _LOUDEST = 1e12
 _DEAD_BELOW_LOUDEST_DB = 60.0
@@ -191,6 +193,12 @@ def load_waveform(path: Path, sample_rate_hz: int) -> Wave:
     return waveform(decode(path), sample_rate_hz)
 
 
+def level_dbfs(samples: Wave) -> float:
+    """Root mean square of samples of any shape in dB relative to full scale; FLOOR_DB for silence, or no sample."""
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
+    return max(10 * float(np.log10(max(power, 1e-20))), FLOOR_DB)
+
+
 def encode_wav(wave: Wave, sample_rate_hz: int) -> bytes:
     """A 16-bit WAV file of the (n,) wave in [-1, 1]; louder samples are clipped."""
     file = io.BytesIO()
@@ -207,7 +215,12 @@ def _open_sound(file: BinaryIO) -> soundfile.SoundFile:
     except soundfile.LibsndfileError as error:
         if start.startswith(_MAGIC):
             raise ClipError("damaged-header", f"begins like audio, but: {error.error_string}") from error
-        raise ClipError("not-audio", f"no audio format begins with {start!r}: {error.error_string}") from error
+        raise ClipError("not-audio", f"no audio format begins with {_shown(start)}: {error.error_string}") from error
+
+
+def _shown(start: bytes) -> str:
+    is_text = start.isascii() and start.decode("ascii").isprintable()
+    return f"'{start.decode('ascii')}'" if is_text else f"the bytes {start.hex(' ')}"
 
 
 def _check_header(sound: soundfile.SoundFile, max_duration_seconds: float | None, max_samples: int | None) -> None:

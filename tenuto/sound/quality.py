@@ -14,10 +14,7 @@ import numpy.typing as npt
 from scipy.signal import windows
 
 from tenuto.sound import audio
-from tenuto.sound.audio import Recording, Wave
-
-FLOOR_DB = -200.0
-"""What digital silence measures; minus infinity does not fit in statistics."""
+from tenuto.sound.audio import FLOOR_DB, Recording, Wave
 
 _STANDARD_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 _SPECTRUM_SAMPLES = 1024
@@ -51,7 +48,7 @@ def measure(recording: Recording) -> Quality:
     bandwidth_hz, is_fake = bandwidth(wave, recording.sample_rate_hz)
     return Quality(
         peak_dbfs=_decibels(float(np.abs(samples).max())),
-        level_dbfs=level_dbfs(samples),
+        level_dbfs=audio.level_dbfs(samples),
         swing_dbfs=_decibels(float(np.abs(samples - offsets).max())),
         snr_db=snr_db(wave, recording.sample_rate_hz),
         clipped_fraction=max(clipped_fraction(channel) for channel in samples.T),
@@ -60,11 +57,6 @@ def measure(recording: Recording) -> Quality:
         has_dead_channel=bool(recording.channels > 1 and not live.all()),
         is_fake_bandwidth=is_fake,
     )
-
-
-def level_dbfs(samples: Wave) -> float:
-    """Root mean square of at least one sample, of any shape, in dB relative to full scale; FLOOR_DB for silence."""
-    return _decibels(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
 
 
 def snr_db(wave: Wave, sample_rate_hz: int) -> float:

@@ -71,3 +71,14 @@ def test_the_json_of_the_documentation_is_taken(client: TestClient) -> None:
     response = client.post("/v1/classify", content=clips, headers={"Content-Type": "application/json"})
     assert response.status_code == 200, response.text
     assert Given.model_validate_json(given).position == 1
+
+
+def test_an_answer_names_its_place_its_file_and_the_likeliest_class(client: TestClient) -> None:
+    files = [("a", ("one.wav", wav(300))), ("b", ("two.wav", wav(3000)))]
+    answers = client.post("/v1/classify", files=files).json()["answers"]
+    assert [(answer["position"], answer["file"], answer["likeliest"]) for answer in answers] == [
+        (0, "one.wav", "low"),
+        (1, "two.wav", "high"),
+    ]
+    (answer,) = client.post("/v1/classify", content=wav(300)).json()["answers"]
+    assert (answer["position"], answer["file"]) == (0, None)

@@ -102,8 +102,12 @@ def test_feedback_right_after_the_answer_finds_it(client: TestClient, log: Path)
         ({"request_id": "call-1", "position": 1, "label": "low"}, 404, "clip 1 of request 'call-1'"),
         ({"request_id": "call-1", "label": "lwo"}, 422, "label: 'lwo' is not among the model's: high, low"),
         ({"request_id": "call-1", "position": -1, "label": "low"}, 422, "position: Input should be greater"),
-        ({"request_id": "call-1", "label": "low", "speaker": "ann"}, 422, "speaker: Extra inputs are not permitted"),
-        ({"label": "low"}, 422, "request_id: Field required"),
+        (
+            {"request_id": "call-1", "label": "low", "speaker": "ann"},
+            422,
+            "speaker: not known here; known: request_id, position, label, groups",
+        ),
+        ({"label": "low"}, 422, "request_id: is missing"),
     ],
 )
 def test_feedback_that_cannot_be_kept_is_told_why(
@@ -142,3 +146,22 @@ def test_feedback_on_a_request_that_is_not_there_does_not_count_the_log(
     ask(client, "call-1", wav(3000))
     monkeypatch.setattr(served, "find", counted)
     assert client.post("/v1/feedback", json={"request_id": "call-9", "label": "low"}).status_code == 404
+
+
+def test_a_class_that_is_called_by_a_number_may_be_said_as_one(client: TestClient) -> None:
+    ask(client, "call-1", wav(3000))
+    refused = client.post("/v1/feedback", json={"request_id": "call-1", "label": 7})
+    assert refused.json()["detail"].startswith("label: '7' is not among the model's")
+    for label in (True, 7.5, None):
+        refused = client.post("/v1/feedback", json={"request_id": "call-1", "label": label})
+        assert refused.json()["detail"] == "label: wanted text"
+
+
+def test_feedback_that_is_no_json_is_told_what_is_wanted(client: TestClient) -> None:
+    for kind, content, said in (
+        ("text/plain", b'{"request_id": "call-1", "label": "low"}', "The body is no JSON object, or came without"),
+        ("application/json", b'{"request_id": ', "Invalid JSON: "),
+        ("application/json", b"[1]", "The body is no JSON object"),
+    ):
+        refused = client.post("/v1/feedback", content=content, headers={"Content-Type": kind})
+        assert refused.status_code == 422 and refused.json()["detail"].startswith(said)

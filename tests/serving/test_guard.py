@@ -226,7 +226,7 @@ def test_all_uploads_together_hold_a_bounded_memory() -> None:
     found = asyncio.run(crowd())
     assert sorted(status for status, _, _ in found) == [200, 200, 200, 503]
     assert any("hold all memory" in problem["detail"] for _, problem, _ in found)
-    assert guarded._held_bytes == 0
+    assert guarded._uploads.held_bytes == 0
     assert [status for status, _, _ in asyncio.run(crowd())].count(200) == 3
 
 

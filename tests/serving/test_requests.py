@@ -30,6 +30,13 @@ def test_an_id_that_cannot_be_kept_is_refused(client: TestClient, given: str) ->
 def test_refusals_have_an_id_and_are_problems(client: TestClient, method: str, path: str, status: int) -> None:
     response = client.request(method, path, headers={"X-Request-Id": "mine"})
     assert response.status_code == response.json()["status"] == status
+    assert (
+        response.json()["detail"]
+        == {
+            404: "There is nothing at /nowhere; /docs lists what there is.",
+            405: "/v1/classify does not take GET, but POST.",
+        }[status]
+    )
     assert response.headers["X-Request-Id"] == response.json()["request_id"] == "mine"
     assert response.headers["content-type"] == "application/problem+json"
 

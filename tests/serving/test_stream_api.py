@@ -201,6 +201,8 @@ def test_more_streams_than_allowed_are_told_to_come_later(source: TwoVersions) -
 @pytest.mark.parametrize(
     ("origin", "allowed", "is_welcome"),
     [
+        ("http://TestServer", [], True),
+        ("https://Friend.example", ["https://friend.EXAMPLE"], True),
         ("http://testserver", [], True),
         ("https://elsewhere.example", [], False),
         ("https://elsewhere.example", ["https://elsewhere.example"], True),

@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from tenuto.serving.app import create_app
 from tenuto.serving.classifier import Classifier
 from tenuto.serving.settings import ServingSettings
-from tenuto.serving.sounds import decoded, level_dbfs
+from tenuto.serving.sounds import decoded
 from tenuto.serving.sources import FolderSource
 from tenuto.serving.state import State
-from tenuto.sound.audio import decode_bytes, encode_wav, waveform
+from tenuto.sound.audio import decode_bytes, encode_wav, level_dbfs, waveform
 from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 
 WAV = encode_wav(tone(300), SAMPLE_RATE_HZ)
@@ -38,9 +38,9 @@ def encoded(sound: bytes) -> str:
 @pytest.mark.parametrize(
     ("clips", "said"),
     [
-        ([], "clips: "),
+        ([], "clips: wanted at least 1"),
         ([{"audio": "!!"}], "clips.0.audio: wanted base64"),
-        ([{"audio": encoded(b"noise")}], "clip 1 cannot be used: no audio format begins with b'nois'"),
+        ([{"audio": encoded(b"noise")}], "clip 1 cannot be used: no audio format begins with 'nois'"),
         ([{"audio": encoded(WAV)}, {"audio": ""}], "clip 2 cannot be used: the file has 0 bytes (empty-file)"),
         ([{"samples": [0.1]}], "clips.0: wanted either `audio` or `samples` with `sample_rate_hz`"),
         ([{"audio": encoded(WAV), "sample_rate_hz": 8000}], "clips.0: wanted either `audio` or `samples`"),
@@ -48,7 +48,12 @@ def encoded(sound: bytes) -> str:
         ([{"samples": [1e39], "sample_rate_hz": 8000}], "clip 1 cannot be used: 1 of 1 samples are NaN or infinite"),
         ([{"samples": ["a"], "sample_rate_hz": 8000}], "clips.0.samples.0: "),
         ([{"samples": [0.1], "sample_rate_hz": 100}], "clips.0.sample_rate_hz: "),
-        ([{"sample": [0.1]}], "clips.0.sample: "),
+        ([{"sample": [0.1]}], "clips.0.sample: not known here; did you mean 'samples'?"),
+        (
+            [{"samples": [0.1, -20000.0], "sample_rate_hz": 8000}],
+            "clip 1 cannot be used: a sample is 20000, where full",
+        ),
+        (["clip"], "clips.0: wanted an object"),
     ],
 )
 def test_json_that_cannot_be_used_is_refused_with_its_place(client: TestClient, clips: Any, said: str) -> None:
@@ -68,6 +73,8 @@ def test_a_form_without_files_and_a_broken_form_are_refused(client: TestClient) 
 def test_too_many_clips_and_too_long_a_clip_are_too_much(client: TestClient) -> None:
     many = client.post("/v1/classify", files=[("file", (f"{n}.wav", WAV)) for n in range(4)])
     assert (many.status_code, many.json()["detail"][:39]) == (413, "A request may have 3 clips at most; sen")
+    more = client.post("/v1/classify", files=[("file", (f"{n}.wav", WAV)) for n in range(9)])
+    assert (more.status_code, more.json()["detail"]) == (413, many.json()["detail"])
     for body in (
         {"content": encode_wav(tone(300, seconds=6), SAMPLE_RATE_HZ)},
         {"json": {"clips": [{"samples": [0.0] * 48_000, "sample_rate_hz": 8000}]}},
@@ -83,9 +90,14 @@ def test_a_file_is_named_that_cannot_be_used(client: TestClient) -> None:
     assert response.json()["detail"].startswith("bad.wav cannot be used")
 
 
-def test_what_curl_sends_by_default_is_taken_for_sound(client: TestClient) -> None:
+def test_what_curl_sends_by_default_is_taken_for_sound_and_json_is_told_its_header(client: TestClient) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert client.post("/v1/classify", content=WAV, headers=headers).status_code == 200
+    json = client.post("/v1/classify", content=b' {"clips": []}', headers=headers)
+    assert json.status_code == 422
+    assert json.json()["detail"].endswith("send it with the header Content-Type: application/json.")
+    other = client.post("/v1/classify", content=b"\x00\x01\x02\x03", headers=headers).json()["detail"]
+    assert "no audio format begins with the bytes 00 01 02 03" in other
 
 
 def test_of_a_long_clip_only_what_is_heard_stays_in_memory_and_the_answer_is_the_same(tmp_path: Path) -> None:
@@ -113,4 +125,4 @@ def test_levels_are_those_of_signals_one_knows() -> None:
     assert level_dbfs(square) == pytest.approx(0)
     # a sine's root mean square is its amplitude over the square root of two
     assert level_dbfs(tone(1000, amplitude=0.1)) == pytest.approx(20 * np.log10(0.1) - 10 * np.log10(2), abs=0.01)
-    assert level_dbfs(np.zeros(10, np.float32)) == float("-inf")
+    assert level_dbfs(np.zeros(10, np.float32)) == level_dbfs(np.zeros(0, np.float32)) == -200

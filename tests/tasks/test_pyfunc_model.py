@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from tasks.registry import packaging
 from tenuto.learning import backbones, checkpoint
@@ -236,11 +238,21 @@ def test_samples_are_heard_at_their_rate_and_noise_is_unknown(bundled: Path) -> 
     assert slowed["label"].tolist() == ["low"]
 
 
+def minutes_in_a_few_bytes() -> bytes:
+    """Half an hour of silence, as FLAC."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(1800 * 8000, np.int16), 8000, format="FLAC")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"samples": [[0.0, 3.0]]}, r"'samples' must be a list of numbers in \[-1, 1\]"),
-        ({"samples": [[0.1]], "sample_rate_hz": [12.5]}, "sample_rate_hz: 12.5 is no whole number of at least 1000"),
+        ({"samples": [[0.0, 20000.0]]}, "a sample is 20000, where full scale is 1"),
+        ({"samples": [[0.1]], "sample_rate_hz": [12.5]}, "sample_rate_hz: 12.5 is no whole number from 2000 to 768000"),
+        ({"samples": [[0.1]], "sample_rate_hz": [1000.0]}, "sample_rate_hz: 1000 is no whole number from 2000"),
+        ({"samples": [[0.0] * 1_202_000], "sample_rate_hz": [2000.0]}, "601.0 s, at most 600 s wanted"),
+        ({"audio": [minutes_in_a_few_bytes()]}, "at most 600 s"),
         ({"sample_rate_hz": [8000.0]}, "A row needs 'audio', an encoded recording"),
     ],
 )
