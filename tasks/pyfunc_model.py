@@ -39,8 +39,8 @@ class AudioClassifier(PythonModel):
     ) -> pd.DataFrame:
         """One row per row of `model_input`, which has the column `audio` with encoded audio, or `samples`.
 
-        `samples` are lists of numbers, mono, full scale is 1, at `sample_rate_hz`, or at the model's own rate where that
-        column is not there. Gives back `label`, its `probability`, and one column `p_<label>` per class. A model that
+        `samples` are lists of numbers, mono, full scale is 1, at `sample_rate_hz`, or at the model's own rate
+        where it is missing. Gives back `label`, its `probability`, and one column `p_<label>` per class. A model that
         gives clips several labels has `labels` ('dog;rain', '' for none) in place of the first two. With a bundle there
         are also `is_unknown` and `novelty`; a clip that is too unlike the training clips is labelled 'unknown', and
         its `probability` is that of the likeliest class. ValueError names what cannot be used.
