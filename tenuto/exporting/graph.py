@@ -21,6 +21,7 @@ from tenuto.exporting import frontends, recurrent
 from tenuto.learning import backbones
 from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.preprocessing import Preprocessing
+from tenuto.serving.bundle import WINDOWS_AVERAGED
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -37,6 +38,9 @@ class Graph(nn.Module):
         self.model = model.eval()
         self.frontend = frontends.of(preprocessing)
         self.has_windows = preprocessing.framing.has_windows
+        config = self.model.config
+        # of other pools the whole is no mean of its parts, nor is what another head makes of it
+        self.averages_windows = self.has_windows and config.pool in ("own", "mean") and config.head == "linear"
         self._head = [backbones.head(model)]  # in a list, since it is the model's child already
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -90,8 +94,11 @@ def export(model: Any, preprocessing: Preprocessing) -> ModelProto:
         except Exception as error:  # the exporter's errors have no common base but this
             raise ExportError(f"no graph can be made of {type(model).__name__}: {first_line(_root(error))}") from error
     assert program is not None
-    _name_samples(program.model_proto)
-    return program.model_proto
+    proto = program.model_proto  # made anew whenever it is asked for
+    _name_samples(proto)
+    if graph.averages_windows:
+        proto.metadata_props.add(key=WINDOWS_AVERAGED, value="true")
+    return proto
 
 
 def _name_samples(model: ModelProto) -> None:

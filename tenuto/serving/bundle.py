@@ -33,6 +33,8 @@ REFERENCE_NAME = "reference.parquet"
 
 HEARD_ALONE = "tenuto.heard_alone"
 """Metadata of a graph in which what one clip is answered depends on the others of the call."""
+WINDOWS_AVERAGED = "tenuto.windows_averaged"
+"""Metadata of a graph whose answers are means over windows, so that a clip's can be heard in several calls."""
 
 ArtefactName = Literal["fp32", "int8-dynamic", "int8-static"]
 

@@ -20,6 +20,7 @@ from tenuto.serving.novelty import Novelty
 
 Array = npt.NDArray[np.float64]
 
+_WINDOWS_AT_ONCE = 32
 _OUTPUTS = ["logits", "embeddings"]
 
 
@@ -58,7 +59,9 @@ class Classifier:
         self._novelty = fitted
         self._session = session
         self._wants_lengths = any(given.name == "lengths" for given in session.get_inputs())
-        self._hears_alone = bundles.HEARD_ALONE in session.get_modelmeta().custom_metadata_map
+        metadata = session.get_modelmeta().custom_metadata_map
+        self._hears_alone = bundles.HEARD_ALONE in metadata
+        self._averages_windows = bundles.WINDOWS_AVERAGED in metadata
 
     @classmethod
     def load(cls, folder: Path, artefact: str | None = None, *, threads: int = 1) -> Classifier:
@@ -87,7 +90,7 @@ class Classifier:
         order: list[int] = []
         logits, embeddings = [np.empty((0, len(self.labels)))], [np.empty((0, self.bundle.dims), np.float32)]
         for positions, batch in self._batches(waves, 1 if self._hears_alone else batch_size):
-            found = self._session.run(_OUTPUTS, self.inputs(batch))
+            found = self._run(self.inputs(batch))
             order += positions
             logits.append(found[0])
             embeddings.append(found[1])
@@ -97,6 +100,19 @@ class Classifier:
         decided = self.bundle.calibration.decide(probabilities, self.kind)
         unlike = self._novelty.score(vectors) if self._novelty else np.zeros(len(vectors))
         return Heard(probabilities, decided, vectors, unlike, unlike > 1)
+
+    def _run(self, inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Logits and embeddings; many windows a few at a time, so that a long clip does not fill the memory."""
+        windows = inputs["waves"].shape[1] if self._averages_windows else 1
+        starts = range(0, windows, _WINDOWS_AT_ONCE)
+        if len(starts) == 1:
+            return list(self._session.run(_OUTPUTS, inputs))
+        parts = []
+        for start in starts:
+            stop = min(start + _WINDOWS_AT_ONCE, windows)
+            some = {name: values[:, start:stop] for name, values in inputs.items()}
+            parts.append([(stop - start) / windows * values for values in self._session.run(_OUTPUTS, some)])
+        return [np.sum(values, axis=0) for values in zip(*parts, strict=True)]
 
     def predict(self, waves: Iterable[Wave], batch_size: int = 32) -> Array:
         """The probabilities (clips, classes) alone, as `Predictor.predict` gives them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,29 @@ def test_a_model_without_a_graph_is_refused_with_the_cause(tmp_path: Path) -> No
     model.model.blocks.insert(0, Sorting())
     with pytest.raises(ExportError, match=r"no graph can be made of LogMelForAudioClassification: .*data-dependent"):
         graph.export(model.model, model.preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("tailoring", "most"),
+    [
+        ({}, 32),
+        ({"pool": "max"}, 39),
+        pytest.param({"pool": "mean"}, 32, marks=pytest.mark.slow),
+        pytest.param({"head": "mlp"}, 39, marks=pytest.mark.slow),
+    ],
+)
+def test_a_long_clip_is_heard_a_few_windows_at_a_time_where_that_gives_the_same_answer(
+    tailoring: dict[str, Any], most: int, tmp_path: Path
+) -> None:
+    model = predictor("wav2vec2", tmp_path / "tiny", window_seconds=0.5, **tailoring)
+    classifier = exported(model, tmp_path)
+    run, heard = classifier._session.run, []
+
+    def recorded(names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        heard.append(inputs["waves"].shape[1])
+        return run(names, inputs)
+
+    classifier._session = SimpleNamespace(run=recorded)
+    waves = noises(model.sample_rate_hz, (0.7, 9.9))  # windows of half a second, begun each quarter
+    np.testing.assert_allclose(classifier.predict(waves), model.predict(waves), atol=1e-5)
+    assert max(heard) == most and sum(heard) == 2 + 39
