@@ -82,7 +82,7 @@ def export(workspace: Workspace, params: Params, size: int, folder: Path | None 
         folder=target,
         recordings=len(items),
         of=len(found),
-        version=str(found["version"].iloc[0]),
+        version=version,
         of_other_versions=kept["clip_id"].nunique() - len(found),
         reasons=reasons,
     )
