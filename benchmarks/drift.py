@@ -33,7 +33,7 @@ from tenuto.dataset.espeak import Espeak
 from tenuto.learning import backbones
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.monitoring import drift
-from tenuto.serving import novelty
+from tenuto.serving.hearing import novelty
 from tenuto.sound import audio
 from tenuto.sound.audio import load_waveform
 

@@ -25,9 +25,9 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.command import machine
 from tenuto.learning.calibration import Calibration
-from tenuto.serving import bundle as bundles
-from tenuto.serving import novelty
-from tenuto.serving.classifier import Classifier, Heard, session
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing import novelty
+from tenuto.serving.hearing.classifier import Classifier, Heard, session
 from tenuto.sound import audio
 
 Score = Callable[[np.ndarray], np.ndarray]

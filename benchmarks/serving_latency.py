@@ -18,7 +18,7 @@ from benchmarks.command import machine, tenuto
 from tenuto.exporting import measuring
 from tenuto.exporting.measuring import Measured, Timing
 from tenuto.learning import preprocessing
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 
 MOST_FP32, MOST_BEST, MOST_REAL_TIME = 0.4, 0.3, 0.01
 

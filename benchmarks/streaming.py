@@ -26,9 +26,9 @@ import soxr
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.command import FSDD, machine, require_recordings
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing.classifier import Classifier
 from tenuto.serving.settings import StreamSettings
-from tenuto.serving.stream import starts, window_samples
+from tenuto.serving.streaming.stream import starts, window_samples
 from tenuto.sound.audio import Recording, waveform
 
 RATE_HZ = 8000

@@ -18,7 +18,7 @@ from tenuto.exporting.measuring import Measured
 from tenuto.learning import preprocessing
 from tenuto.records import Record
 from tenuto.reporting.card import with_timing
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 

@@ -22,7 +22,7 @@ from tenuto.deciding.policy import load_policy
 from tenuto.errors import RegistryError
 from tenuto.monitoring import challenger as comparison
 from tenuto.records import Record, Verdict
-from tenuto.serving.sources import Source
+from tenuto.serving.hearing.sources import Source
 from tenuto.settings import Params
 from tenuto.tracing import ledger, served
 from tenuto.workspace import Workspace

@@ -32,7 +32,7 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.reporting import card
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import Params, load_params
 from tenuto.splitting import holdout
 from tenuto.splitting.holdout import Holdout

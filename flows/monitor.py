@@ -22,8 +22,8 @@ from tenuto.monitoring import events, looks
 from tenuto.monitoring.looks import Look
 from tenuto.records import Record
 from tenuto.reporting import monitoring as pages
-from tenuto.serving.bundle import REFERENCE_NAME
-from tenuto.serving.sources import Source
+from tenuto.serving.hearing.bundle import REFERENCE_NAME
+from tenuto.serving.hearing.sources import Source
 from tenuto.settings import Params, load_params
 from tenuto.tracing import ledger, served
 from tenuto.workspace import Workspace

@@ -19,13 +19,13 @@ from fastapi import FastAPI
 from flows import servers
 from tasks.follow import RegistrySource
 from tenuto.errors import ServerError
-from tenuto.serving import bundle as bundles
 from tenuto.serving.app import create_app
-from tenuto.serving.connections import Connection
+from tenuto.serving.guarding.connections import Connection
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing.sources import FolderSource, Source
 from tenuto.serving.settings import ServingSettings
-from tenuto.serving.sources import FolderSource, Source
 from tenuto.serving.state import State
-from tenuto.serving.stream_api import MAX_MESSAGE_BYTES
+from tenuto.serving.streaming.stream_api import MAX_MESSAGE_BYTES
 from tenuto.settings import Params
 from tenuto.workspace import Workspace
 

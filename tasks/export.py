@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 
 log = logging.getLogger(__name__)
 

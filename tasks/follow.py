@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tasks import store
 from tenuto.errors import RegistryError, ServerError
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -26,7 +26,7 @@ class AudioClassifier(PythonModel):
         self._model: Any
         self._has_bundle = "serving" in context.artifacts
         if self._has_bundle:
-            from tenuto.serving.classifier import Classifier
+            from tenuto.serving.hearing.classifier import Classifier
 
             self._model = Classifier.load(Path(context.artifacts["serving"]))
         else:
@@ -70,7 +70,7 @@ class AudioClassifier(PythonModel):
 def _waves(given: pd.DataFrame, framing: Any) -> list[np.ndarray]:
     """(n,) float32 of each row, at the model's rate, as `tenuto serve` would hear it."""
     from tenuto.errors import ClipError
-    from tenuto.serving import sounds
+    from tenuto.serving.endpoints import sounds
     from tenuto.serving.settings import LimitSettings
 
     if "audio" in given:

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tenuto.learning.calibration import Calibration
 from tenuto.learning.framing import Framing
-from tenuto.serving import bundle as bundles
-from tenuto.serving.bundle import Artefact, Bundle, Exported, Parity
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing.bundle import Artefact, Bundle, Exported, Parity
 
 SAMPLE_RATE_HZ = 8000
 FRAMING = Framing(SAMPLE_RATE_HZ, min_seconds=0.25, max_seconds=10.0, pads_itself=False)

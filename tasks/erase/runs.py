@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tasks import store
-from tenuto.serving.bundle import FOLDER_NAME, REFERENCE_NAME
+from tenuto.serving.hearing.bundle import FOLDER_NAME, REFERENCE_NAME
 from tenuto.tracing import lineage
 from tenuto.tracing.erasure import dataset
 from tenuto.tracing.erasure.identities import Identities

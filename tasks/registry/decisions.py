@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tasks.registry import store
 from tenuto.deciding import wear
 from tenuto.records import Checkpoint, Record, Verdict
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.tracing.ledger import Decision, Grounds
 
 ACTOR = "retrain"

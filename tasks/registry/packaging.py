@@ -15,7 +15,7 @@ from tasks.registry import store
 from tenuto.labels import LabelType
 from tenuto.learning.checkpoint import labels_per_clip
 from tenuto.records import Checkpoint
-from tenuto.serving.bundle import FOLDER_NAME
+from tenuto.serving.hearing.bundle import FOLDER_NAME
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

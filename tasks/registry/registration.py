@@ -15,7 +15,7 @@ from tenuto.deciding import wear
 from tenuto.deciding.policy import WearSettings
 from tenuto.errors import TenutoError
 from tenuto.records import Checkpoint, Record, RegisteredModel, Verdict
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.tracing.ledger import Entry, Grounds
 
 if TYPE_CHECKING:

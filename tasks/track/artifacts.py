@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
 from tenuto.records import Checkpoint, Evaluation, Record, ValidationReport, Verdict
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import Params
 from tenuto.tracing import lineage
 from tenuto.tracing.audit import copies

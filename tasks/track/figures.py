@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tenuto.records import Evaluation
-from tenuto.serving.bundle import Bundle
+from tenuto.serving.hearing.bundle import Bundle
 from tenuto.settings import Params
 
 _BOUNDS = ("macro_f1_low", "macro_f1_high")

@@ -1,7 +1,7 @@
 """A checkpoint as one graph: waves in, logits and embeddings out, with feature extraction inside.
 
-The graph's inputs and outputs are those that `tenuto.serving.bundle` documents. Clips and samples are dynamic, and so
-are windows where the model has them.
+The graph's inputs and outputs are those that `tenuto.serving.hearing.bundle` documents. Clips and samples are dynamic,
+and so are windows where the model has them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tenuto.exporting import frontends, recurrent
 from tenuto.learning import backbones
 from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.preprocessing import Preprocessing
-from tenuto.serving.bundle import WINDOWS_AVERAGED
+from tenuto.serving.hearing.bundle import WINDOWS_AVERAGED
 
 if TYPE_CHECKING:
     from onnx import ModelProto

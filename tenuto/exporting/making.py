@@ -22,9 +22,9 @@ from tenuto.learning import checkpoint as checkpoints
 from tenuto.learning.backbones.families.base import first_line
 from tenuto.learning.framing import Wave
 from tenuto.scoring import latency
-from tenuto.serving import bundle as bundles
-from tenuto.serving.bundle import Artefact, ArtefactName, Bundle
-from tenuto.serving.classifier import Classifier, session
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing.bundle import Artefact, ArtefactName, Bundle
+from tenuto.serving.hearing.classifier import Classifier, session
 from tenuto.sound import audio
 
 if TYPE_CHECKING:

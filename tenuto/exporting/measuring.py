@@ -22,7 +22,7 @@ import numpy as np
 
 from tenuto.learning.framing import Wave
 from tenuto.records import Record
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 
 PIPELINE = "pipeline"
 """The audio-classification pipeline of transformers over the checkpoint."""
@@ -203,7 +203,7 @@ def _size_mb(subject: Subject) -> float:
 def _listener(way: str, folder: Path, threads: int) -> tuple[Listener, int]:
     """What hears waves, and the sample rate that it wants."""
     if way not in (PIPELINE, TORCH):
-        from tenuto.serving.classifier import Classifier
+        from tenuto.serving.hearing.classifier import Classifier
 
         classifier = Classifier.load(folder, way, threads=threads)
         return classifier.hear, classifier.sample_rate_hz

@@ -18,7 +18,7 @@ from tenuto import labels as texts
 from tenuto.learning.framing import Framing, Wave
 from tenuto.scoring import metrics
 from tenuto.scoring.robustness import Model
-from tenuto.serving.bundle import Parity
+from tenuto.serving.hearing.bundle import Parity
 
 MIN_AGREEMENT = 0.995
 MAX_MACRO_F1_CHANGE = 0.005

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from tenuto.exporting import rewriting
-from tenuto.serving.bundle import HEARD_ALONE
+from tenuto.serving.hearing.bundle import HEARD_ALONE
 
 if TYPE_CHECKING:
     from onnx import ModelProto

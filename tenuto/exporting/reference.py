@@ -13,9 +13,9 @@ import pandas as pd
 
 from tenuto.labels import joined
 from tenuto.learning.framing import Wave
-from tenuto.serving import novelty
-from tenuto.serving.bundle import REFERENCE_NAME
-from tenuto.serving.classifier import Classifier, Heard
+from tenuto.serving.hearing import novelty
+from tenuto.serving.hearing.bundle import REFERENCE_NAME
+from tenuto.serving.hearing.classifier import Classifier, Heard
 from tenuto.sound import audio
 
 MOST_CLIPS = 2_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tenuto.labels import LabelType
 from tenuto.learning import calibration
 from tenuto.records import Checkpoint
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import ModelSettings, Params
 
 _TUNED = "of fine-tuning"

@@ -28,7 +28,7 @@ from tenuto.records import (
     Verdict,
 )
 from tenuto.reporting import decision, listening, making, oversight, pages, scores, sounds, tables
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import Params
 
 MODEL_CARD = "card/model-card.md"

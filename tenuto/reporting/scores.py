@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tenuto.records import Evaluation, Interval, RegisteredModel, Remedy
 from tenuto.reporting.formats import counted
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 
 MODELS = {
     "candidate": "Candidate",

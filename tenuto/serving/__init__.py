@@ -1,4 +1,6 @@
 """Serving: an exported model, ready to answer, without torch, transformers or any orchestration.
 
-`bundle` is what the export stage leaves and a server needs; `classifier` listens with it; the rest is the server.
+`hearing` turns waves into answers, and is what export and monitoring share with the server; `endpoints` and `streaming`
+are what can be asked of it, `guarding` by whom and how much. `app` puts them together around one `state`; `recorder`
+writes the log.
 """

@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from tenuto import __version__
-from tenuto.serving import classify, endpoint_docs, feedback, health, pages, problems, stream_api
-from tenuto.serving.admission import ApiKeys
-from tenuto.serving.guard import Guard
-from tenuto.serving.problems import ProblemError
-from tenuto.serving.requests import HEADER, Identified
+from tenuto.serving.endpoints import classify, endpoint_docs, feedback, health, pages, problems
+from tenuto.serving.endpoints.problems import ProblemError
+from tenuto.serving.endpoints.requests import HEADER, Identified
+from tenuto.serving.guarding.admission import ApiKeys
+from tenuto.serving.guarding.guard import Guard
 from tenuto.serving.state import State
+from tenuto.serving.streaming import stream_api
 
 _ROUTERS = (classify.router, feedback.router, stream_api.router, health.router, pages.router, endpoint_docs.router)
 

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 from tenuto.errors import ClipError
 from tenuto.serving.answers import Answer
-from tenuto.serving.classifier import Heard
+from tenuto.serving.hearing.classifier import Heard
 from tenuto.serving.settings import LogSettings
 from tenuto.tracing import kept_audio, retention, served
 from tenuto.tracing.kept_audio import Sound
 from tenuto.tracing.served import Served
 
 if TYPE_CHECKING:
-    from tenuto.serving.sounds import Decoded
+    from tenuto.serving.endpoints.sounds import Decoded
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenuto.serving.answering import Notes
-from tenuto.serving.batching import Batcher
+from tenuto.serving.endpoints.answering import Notes
+from tenuto.serving.endpoints.problems import ProblemError
+from tenuto.serving.hearing.batching import Batcher
+from tenuto.serving.hearing.models import Model, Models
+from tenuto.serving.hearing.shadow import Shadow
+from tenuto.serving.hearing.sources import Source
 from tenuto.serving.metrics import Metrics
-from tenuto.serving.models import Model, Models
-from tenuto.serving.problems import ProblemError
 from tenuto.serving.recorder import Recorder
 from tenuto.serving.settings import ServingSettings
-from tenuto.serving.shadow import Shadow
-from tenuto.serving.sources import Source
 
 
 @dataclass

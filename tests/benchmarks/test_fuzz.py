@@ -14,11 +14,11 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from benchmarks import fuzz
 from tenuto.serving.app import create_app
+from tenuto.serving.hearing.sources import FolderSource
 from tenuto.serving.settings import LogSettings, ServingSettings
-from tenuto.serving.sources import FolderSource
 from tenuto.serving.state import State
 from tests.bundles import write_tones
-from tests.serving.test_connections import listening
+from tests.serving.guarding.test_connections import listening
 
 
 @pytest.fixture

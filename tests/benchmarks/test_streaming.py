@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import streaming
 from tests.bundles import tone, write_tones
-from tests.serving.test_stream_api import TwoVersions, answers, serving
+from tests.serving.streaming.test_stream_api import TwoVersions, answers, serving
 
 
 def test_a_window_with_another_label_is_counted(tmp_path: Path) -> None:

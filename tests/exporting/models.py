@@ -12,7 +12,7 @@ from tenuto.labels import LabelType
 from tenuto.learning import backbones
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
-from tenuto.serving.bundle import Bundle
+from tenuto.serving.hearing.bundle import Bundle
 from tenuto.settings import ModelSettings
 from tests.chirps import SLOPES, tiny_checkpoint
 

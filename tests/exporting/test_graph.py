@@ -17,7 +17,7 @@ from tenuto.exporting import graph, rewriting
 from tenuto.exporting.parity import edge_cases
 from tenuto.learning.backbones import pooled
 from tenuto.learning.predictor import Predictor
-from tenuto.serving.classifier import Classifier, session
+from tenuto.serving.hearing.classifier import Classifier, session
 from tests.exporting.models import draft, noises, predictor
 
 SECONDS = (0.001, 0.3, 0.5, 0.52, 0.7, 0.96, 1.0, 1.3, 1.9, 2.5, 4.0, 9.0, 11.0, 0.53)

@@ -18,8 +18,8 @@ from tenuto.learning import checkpoint
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.scoring import latency
-from tenuto.serving import bundle as bundles
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing.classifier import Classifier
 from tests.chirps import SLOPES, write_clips
 from tests.exporting.models import noises, predictor
 

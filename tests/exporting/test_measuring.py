@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenuto.exporting import measuring
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 from tests.bundles import write_tones
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tenuto.exporting import quantization
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing.classifier import Classifier
 from tests.bundles import write_tones
 from tests.exporting.test_rewriting import answer, assert_same, image, ops
 

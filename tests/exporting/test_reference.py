@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tenuto.exporting import reference
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing.classifier import Classifier
 from tenuto.sound import audio
 from tests.bundles import LABELS, SAMPLE_RATE_HZ, tone, write_tones
 

@@ -10,8 +10,8 @@ import pytest
 
 from flows import servers
 from tenuto.exporting import making
-from tenuto.serving import bundle as bundles
-from tenuto.serving.bundle import Bundle
+from tenuto.serving.hearing import bundle as bundles
+from tenuto.serving.hearing.bundle import Bundle
 from tenuto.sound import audio
 from tenuto.workspace import Workspace
 from tests import chirps

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from tenuto.errors import ExportError
 from tenuto.exporting import making
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing.classifier import Classifier
 from tenuto.workspace import Workspace
 from tests.bundles import tone
 from tests.flows.shell import QUICK, Shell

@@ -14,7 +14,7 @@ import pytest
 
 from flows import monitor
 from tenuto.errors import RegistryError
-from tenuto.serving.bundle import REFERENCE_NAME
+from tenuto.serving.hearing.bundle import REFERENCE_NAME
 from tenuto.settings import MonitorSettings, Params
 from tenuto.tracing import ledger, served
 from tenuto.tracing.served import Feedback, Served

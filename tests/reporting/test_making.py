@@ -13,7 +13,7 @@ from tenuto.learning.calibration import Calibration
 from tenuto.records import Checkpoint
 from tenuto.reporting import card, making
 from tenuto.reporting.card.contents import contents
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import Params
 from tests.bundles import two_artefacts
 from tests.reporting.test_card import NO_FILE, inputs

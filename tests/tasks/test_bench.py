@@ -7,7 +7,7 @@ import pytest
 
 from tasks import bench, store
 from tenuto.errors import RegistryError
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 from tests.bundles import write_tones
 
 

@@ -8,7 +8,7 @@ import pytest
 from tasks import store
 from tasks.follow import RegistrySource
 from tenuto.errors import RegistryError, ServerError
-from tenuto.serving import bundle as bundles
+from tenuto.serving.hearing import bundle as bundles
 from tests.bundles import write_tones
 
 

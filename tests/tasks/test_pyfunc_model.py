@@ -27,8 +27,8 @@ from tenuto.learning import backbones, checkpoint
 from tenuto.learning.predictor import Predictor
 from tenuto.learning.preprocessing import Preprocessing
 from tenuto.records import Checkpoint
-from tenuto.serving import novelty
-from tenuto.serving.classifier import Classifier
+from tenuto.serving.hearing import novelty
+from tenuto.serving.hearing.classifier import Classifier
 from tenuto.sound import audio
 from tests.bundles import SAMPLE_RATE_HZ, tone, write_tones
 from tests.chirps import chirp

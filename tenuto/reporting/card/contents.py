@@ -21,7 +21,7 @@ from tenuto.labels import parts
 from tenuto.learning.catalogue import licences
 from tenuto.records import GROUP_PREFIX, Checkpoint, Evaluation, RegisteredModel, Remedy, Verdict
 from tenuto.reporting import making, scores
-from tenuto.serving.bundle import Exported
+from tenuto.serving.hearing.bundle import Exported
 from tenuto.settings import Params
 from tenuto.tracing.lineage import Lineage
 

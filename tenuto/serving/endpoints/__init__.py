@@ -1,0 +1,1 @@
+"""What can be asked over HTTP: clips, feedback, health, the web page; and how refusals are said."""

@@ -1,0 +1,1 @@
+"""Who may ask for how much: keys, limits, origins, connections that stall."""
