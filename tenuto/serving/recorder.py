@@ -156,7 +156,7 @@ class Recorder:
                 purge_at = time.monotonic() + _PURGE_SECONDS
             batch = self._next(purge_at - time.monotonic())
             if batch:
-                self._write(batch)
+                self._write_or_drop(batch)
             elif self._is_stopped:
                 return
 
@@ -177,6 +177,14 @@ class Recorder:
 
     def _is_due(self) -> bool:
         return self._is_stopped or self._is_hurried or len(self._queue) >= _BATCH_ROWS
+
+    def _write_or_drop(self, batch: Sequence[_Waiting]) -> None:
+        """A batch that nobody foresaw must not end the thread, and with it the log."""
+        try:
+            self._write(batch)
+        except Exception:
+            self.dropped += len(batch)
+            log.exception("%d predictions could not be written to %s", len(batch), self.path)
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
         rows = [self._with_audio(waiting) for waiting in batch]

@@ -58,10 +58,11 @@ def keep(folder: Path, name: str, sound: Sound) -> str:
     # libsndfile would scale floats by one step less than full scale, and what comes back would not be what was sent
     steps = np.rint(recording.samples * np.float32(full_scale))
     np.clip(steps, -full_scale, full_scale - 1, out=steps)
+    coded = _flac(steps.astype(np.int32), bits, recording.sample_rate_hz)
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".part")
-    fresh.write_bytes(_flac(steps.astype(np.int32), bits, recording.sample_rate_hz))
+    fresh.write_bytes(coded)
     fresh.replace(path)
     return audio.clip_id(replace(recording, samples=steps / np.float32(full_scale)))
 
@@ -108,5 +109,8 @@ def _check_fits(recording: Recording) -> None:
 def _flac(steps: npt.NDArray[np.int32], bits: int, sample_rate_hz: int) -> bytes:
     steps <<= 32 - bits
     file = io.BytesIO()
-    soundfile.write(file, steps, sample_rate_hz, format="FLAC", subtype=f"PCM_{bits}")
+    try:
+        soundfile.write(file, steps, sample_rate_hz, format="FLAC", subtype=f"PCM_{bits}")
+    except soundfile.LibsndfileError as error:  # such as rates above 65,535 Hz that are not in tens
+        raise ClipError("not-keepable", f"FLAC cannot hold it at {sample_rate_hz} Hz: {error.error_string}") from error
     return file.getvalue()

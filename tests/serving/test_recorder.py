@@ -114,6 +114,19 @@ def test_a_log_that_cannot_be_written_drops_and_the_next_batch_is_tried(
     assert len(list(served.audio_folder(log).rglob("*.flac"))) == 1
 
 
+def test_what_nobody_foresaw_does_not_end_the_log(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(log, LogSettings())
+    recorder.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(served, "add", lambda *_: 1 / 0)
+        recorder.put([row("a")])
+        recorder.flush()
+    recorder.put([row("b")])
+    recorder.stop()
+    assert (recorder.written, recorder.dropped) == (1, 1)
+    assert served.find(log, "b").request_id == "b"
+
+
 def test_without_a_log_nothing_is_written(log: Path) -> None:
     recorder = Recorder(log, LogSettings(is_on=False))
     recorder.start()

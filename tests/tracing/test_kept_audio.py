@@ -40,6 +40,8 @@ def test_garbage_and_too_many_channels_are_refused_and_leave_nothing(tmp_path: P
         kept_audio.keep(tmp_path, "d/a.flac", b"garbage")
     with pytest.raises(ClipError, match="9 channels at 16000 Hz, FLAC holds 8"):
         kept_audio.keep(tmp_path, "d/a.flac", Recording(np.zeros((4, 9), "f4"), RATE_HZ, "samples", False))
+    with pytest.raises(ClipError, match="FLAC cannot hold it at 500001 Hz"):
+        kept_audio.keep(tmp_path, "d/a.flac", Recording(np.zeros((4, 1), "f4"), 500_001, "samples", False))
     assert list(tmp_path.iterdir()) == []
 
 
