@@ -75,7 +75,7 @@ def test_chunks_before_and_after_the_samples_do_not_look_like_truncation():
     ("data", "reason", "detail"),
     [
         (b"", "empty-file", "0 bytes"),
-        (b"these are words, not samples\n" * 20, "not-audio", "b'thes'"),
+        (b"these are words, not samples\n" * 20, "not-audio", "begins with 'thes'"),
         (coded(tone(440))[:20], "damaged-header", "begins like audio"),
         (coded(tone(440))[:44], "no-samples", "WAV"),
         (coded(tone(440), file_format="FLAC")[:300], "decode-failed", "."),
