@@ -65,7 +65,7 @@ def judge(workspace: Workspace, params: Params, *, source: Source | None = None)
     # the table may name speakers: it is not kept, and can be made again from the log, where an erasure reaches them
     with tempfile.TemporaryDirectory(prefix="tenuto-live-") as folder:
         answers = Path(folder) / "answers.parquet"
-        evaluated = comparison.evaluate(found, answers, params.evaluate, params.data.labels, _group(params))
+        evaluated = comparison.evaluate(found, answers, params.evaluate, params.data.labels, params.split.group)
         verdict = gate.judge(policy, evaluated, account)
         sha256 = hashlib.sha256(answers.read_bytes()).hexdigest()
     entry = registry.record(uri, workspace.ledger, _decision(params.name, challenger, verdict, sha256))
@@ -90,10 +90,6 @@ def _versions(source: Source) -> tuple[str, str]:
             "also after a rollback: `tenuto retrain --force` makes another one."
         )
     return champion, challenger
-
-
-def _group(params: Params) -> str | None:
-    return "speaker" if params.split.group == "auto" else params.split.group
 
 
 def _decision(name: str, challenger: str, verdict: Verdict, sha256: str) -> ledger.Decision:

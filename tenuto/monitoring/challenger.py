@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto import labels as texts
+from tenuto.dataset.manifest import group_names
 from tenuto.deciding.policy import BUDGETS, Policy, Rule
 from tenuto.labels import UNKNOWN, LabelType
 from tenuto.monitoring import quality
@@ -20,6 +21,7 @@ from tenuto.records import GROUP_PREFIX, Evaluation
 from tenuto.scoring import evaluation
 from tenuto.scoring.evaluation import CANDIDATE, CHAMPION
 from tenuto.settings import EvaluateSettings
+from tenuto.validation.base import whole_group
 
 LIVE = "live-"
 """Accounts of evidence from traffic begin so; no test set is called so."""
@@ -52,7 +54,7 @@ def evaluate(
     """What challenger (as candidate) and champion score on `pairs`; their answers are written to `output` as Parquet.
 
     A clip that a version called unknown counts as the likeliest class: how often it abstains is told apart. What is
-    resampled is the clip's group where feedback names it, else its request.
+    resampled is the clip's `group` where feedback names it, else its request; 'auto' is as in `split.group`.
     """
     clips = _clips(found)
     labels = tuple(sorted({*texts.classes(clips["label"], kind), *_classes(found)}))
@@ -61,7 +63,8 @@ def evaluate(
         name: _said(found[f"label{side}"].tolist(), columns[name], labels, kind)
         for name, side in ((CANDIDATE, "_y"), (CHAMPION, "_x"))
     }
-    unit = group if group is not None and GROUP_PREFIX + group in clips else None
+    named = whole_group(clips, group)
+    unit = named if named in group_names(clips) else None
     table = evaluation.answer_table(clips, labels, columns, unit, said)
     output.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(output, index=False)

@@ -75,6 +75,13 @@ def test_scores_are_those_of_the_answers_that_were_given(tmp_path: Path) -> None
     assert set(evaluated.metrics) == {"candidate", "champion"}
 
 
+def test_by_default_sites_are_resampled_where_feedback_names_sites_alone(tmp_path: Path) -> None:
+    served = both(0.8, 0.9)
+    served["groups"] = [{"site": groups["speaker"], "weather": "dry"} for groups in served["groups"]]
+    evaluated = challenger.evaluate(challenger.pairs(served, "2", "1"), tmp_path / "a.parquet", SETTINGS, "one", "auto")
+    assert (evaluated.unit_name, evaluated.intervals["candidate"].groups) == ("site", 12)
+
+
 def test_without_a_known_speaker_clips_of_a_request_stay_together(tmp_path: Path) -> None:
     served = both(0.8, 0.95).assign(groups=[{}] * 600)
     served["request_id"] = [f"q{i // 3}" for i in range(300)] * 2
