@@ -61,6 +61,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, 
         "prefect.events.emit_event",
         lambda event, resource, payload: heard.append((resource["prefect.resource.id"], {event: payload})),
     )
+    monkeypatch.setattr("prefect.client.orchestration.SyncPrefectClient.api_healthcheck", lambda _: None)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         yield heard
 
